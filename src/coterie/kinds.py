@@ -20,6 +20,7 @@ TeeKind = Literal[
     "simulated-azure-snp",
     "simulated-azure-tdx",
 ]
+Launcher = Literal["confidential-space"]
 SigningKey = Literal["vcek", "vlek"]
 SnpProperty = Literal[
     "smt_disabled",

@@ -10,11 +10,13 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from coterie.attestation.challenges import confidential_space
 from coterie.attestation.evidence import parse_evidence
 from coterie.attestation.vtpm.quote import VtpmQuote
 from coterie.cli.attest import app as attest
 from coterie.errors import ContractInvalid, EnvironmentUnfit, OutputInUse
 from coterie.kinds import OF_VTPM, SIMULATED, TeeKind
+from tests.attestation.test_confidential_space import LauncherService
 
 app = typer.Typer()
 app.add_typer(attest, name="attest")
@@ -65,6 +67,7 @@ def test_a_file_that_is_there_is_kept(tmp_path: Path) -> None:
         (("--tee", "simulated-azure-snp"), "needs at least one"),
         (("--tee", "simulated-snp", "--pcr", "4"), "needs none"),
         (("--tee", "simulated-azure-tdx", "--pcr", "24"), "less than or equal to 23"),
+        (("--tee", "snp", "--tee-socket", "/run/s"), "is by no launcher"),
         ((), "--tee"),
     ],
 )
@@ -74,6 +77,17 @@ def test_what_does_not_belong_together_is_refused(
     made = make(tmp_path / "evidence.bin", *arguments)
     assert made.exit_code == 2
     assert said in " ".join(made.output.replace("│", "").split())
+
+
+def test_a_launcher_is_asked_at_its_socket(tmp_path: Path) -> None:
+    """In Confidential Space, where this process cannot ask for quotes."""
+    service = LauncherService(tmp_path / "s")
+    with service.serving():
+        made = make(tmp_path / "evidence.bin", "--tee", "tdx", "--tee-socket", str(service.path))
+    assert made.exit_code == 0
+    assert parse_evidence((tmp_path / "evidence.bin").read_bytes()).report_data == (
+        confidential_space(bytes(64))
+    )
 
 
 def test_an_address_without_meaning_is_refused(tmp_path: Path) -> None:

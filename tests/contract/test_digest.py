@@ -338,7 +338,8 @@ def test_every_later_key_is_tried() -> None:
 
     # A contract with [tensorflow] has no model to train: tests/tensorflow tries it. What SNP,
     # virtual TPMs and several kinds need is tried by test_snp_trust.py, test_vtpm_trust.py and
-    # test_alternatives.py.
+    # test_alternatives.py, what is demanded besides by test_endorsement_trust.py and
+    # test_token_trust.py.
     assert later(Section) == {
         *LATER,
         *(
@@ -353,5 +354,8 @@ def test_every_later_key_is_tried() -> None:
             "snp",
             "vtpm",
             "alternatives",
+            "endorsement",
+            "tokens",
+            "launcher",
         ),
     }

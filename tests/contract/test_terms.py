@@ -10,6 +10,8 @@ import pytest
 from coterie.contract import Contract, canonical_json, contract_digest, parse_contract
 from coterie.contract.terms import GROUPS, Change, changes_between, terms_of
 from tests.conftest import REPOSITORY
+from tests.contract.test_endorsement_trust import GOOGLES, TDX
+from tests.contract.test_token_trust import P256, TABLE
 from tests.contract.test_vtpm_trust import AZURE_SNP
 
 EXAMPLES = REPOSITORY / "examples"
@@ -208,7 +210,11 @@ def test_every_rule_is_for_a_key_that_there_is() -> None:
     from coterie.contract.terms import _RELEASE, _RULES, _TRUST
 
     federated = (EXAMPLES / "tensorflow" / "federated.toml").read_text()
-    keys = {term.key for text in (SGX, federated, AZURE_SNP) for term in terms_of(parse(text))}
+    endorsed = f'[trust.roles.ps.endorsement]\nroots = ["{GOOGLES}"]\n'
+    besides = TDX + endorsed + TABLE.replace("worker", "ps").format(keys=f'"{P256}"')
+    keys = {
+        term.key for text in (SGX, federated, AZURE_SNP, besides) for term in terms_of(parse(text))
+    }
     tables = ("trust.roles.ps.", "parties[a].")
     roles = {key.rpartition(".")[2] for key in keys if key.startswith(tables)}
     whole = {key for key in _RULES if "." in key or " " in key}

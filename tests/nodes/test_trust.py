@@ -141,6 +141,30 @@ def test_an_azure_node_needs_a_tpm_and_takes_an_address_for_td_quotes(tmp_path: 
         trust("tdx", options, root=tmp_path)
 
 
+def test_a_launchers_socket_must_fit_the_contract(tmp_path: Path) -> None:
+    options = replace(NO_OPTIONS, key_server="127.0.0.1:1")
+    launched = parse_contract(
+        text_of("tdx")
+        .replace("[trust.roles.ps]", '[trust.roles.ps]\nlauncher = "confidential-space"')
+        .encode(),
+        "test",
+    )
+    for agreed, socket, expected in (
+        (launched, None, "--tee-socket PATH: trust.roles.ps.launcher is set"),
+        (contract("tdx"), tmp_path / "s", "trust.roles.ps with a launcher or tokens"),
+    ):
+        with pytest.raises(ContractInvalid) as refused:
+            node_trust(agreed, agreed.nodes[0], replace(options, tee_socket=socket), incarnation=1)
+        assert refused.value.expected == expected
+    with pytest.raises(EnvironmentUnfit, match="gives no answer to /v1/evidence"):
+        node_trust(
+            launched,
+            launched.nodes[0],
+            replace(options, tee_socket=tmp_path / "none"),
+            incarnation=1,
+        )
+
+
 @pytest.mark.parametrize(
     ("options", "name"),
     [

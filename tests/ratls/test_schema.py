@@ -29,6 +29,7 @@ from coterie.ratls.messages import (
     EvidenceMessage,
     Hello,
     Refusal,
+    WithTokens,
 )
 from coterie.ratls.schema import Codec, Message, Record
 from coterie.ratls.voucher import Voucher
@@ -133,12 +134,27 @@ def test_every_field_of_every_model_is_required_and_strict(model: type[Record]) 
     assert model.model_config["frozen"]
     assert not model.model_config["validate_by_alias"]
     for name, field in model.model_fields.items():
-        assert field.is_required(), name
+        assert field.is_required() or issubclass(model, WithTokens), name
         for part in parts_of(field.annotation):
             assert get_origin(part) is not float, name
             assert part is not float, name
             if get_origin(part) is Literal:
                 assert all(type(value) is str for value in get_args(part)), name
+
+
+def test_tokens_are_the_only_field_that_a_map_may_lack_and_then_it_must() -> None:
+    """Contracts without tokens keep the encoding that they had, and no message has two encodings."""
+    for model in (one for one in MODELS if issubclass(one, WithTokens)):
+        optional = [name for name, field in model.model_fields.items() if not field.is_required()]
+        assert optional == ["tokens"]
+    message = EvidenceMessage(quote=b"q", voucher=b"", collateral=b"")
+    assert "tokens" not in message.to_map()
+    assert CODEC.decode(message.to_cbor(), max_bytes=200) == message
+    with pytest.raises(MessageRefused) as refused:
+        CODEC.decode(cbor.encode({**message.to_map(), "tokens": b""}), max_bytes=200)
+    assert refused.value.seen == "not canonical: encoded again, it gives other bytes"
+    shown = EvidenceMessage(quote=b"q", voucher=b"", collateral=b"", tokens=b"a.b.c")
+    assert CODEC.decode(shown.to_cbor(), max_bytes=200) == shown
 
 
 class Trap(Message):

@@ -82,6 +82,7 @@ def inputs(own: TrustContext, peer: TrustContext, side: Direction) -> SessionInp
         wants_collateral=False,
         prove=proving(own.tee.quote),
         judge=judge,
+        judge_tokens=lambda _: None,
     )
 
 

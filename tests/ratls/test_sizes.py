@@ -40,11 +40,14 @@ def test_the_longest_message_of_every_kind_fits_its_bound() -> None:
     assert content(acceptance) <= messages.ACCEPTANCE_BYTES
     contract = messages.ContractMessage(contract=bytes(MAX_CONTRACT_BYTES))
     assert content(frame(contract)) <= messages.CONTRACT_BYTES
-    for staple in (0, messages.MAX_STAPLE_BYTES):
+    for staple, tokens in ((0, 0), (messages.MAX_STAPLE_BYTES, messages.MAX_TOKENS_BYTES)):
         evidence = messages.EvidenceMessage(
-            quote=bytes(MAX_QUOTE_BYTES), voucher=bytes(MAX_VOUCHER_BYTES), collateral=bytes(staple)
+            quote=bytes(MAX_QUOTE_BYTES),
+            voucher=bytes(MAX_VOUCHER_BYTES),
+            collateral=bytes(staple),
+            tokens=bytes(tokens),
         )
-        most = messages.evidence_bytes(stapled=staple > 0)
+        most = messages.evidence_bytes(stapled=staple > 0, tokens=tokens > 0)
         assert content(frame(evidence)) <= most < MAX_FRAME_BYTES
         request = keys.KeyRequest(
             wanted="share",
@@ -52,8 +55,10 @@ def test_the_longest_message_of_every_kind_fits_its_bound() -> None:
             voucher=bytes(MAX_VOUCHER_BYTES),
             quote=bytes(MAX_QUOTE_BYTES),
             collateral=bytes(staple),
+            tokens=bytes(tokens),
         )
-        assert content(frame(request)) <= keys.request_bytes(stapled=staple > 0)
+        bound = keys.request_bytes(stapled=staple > 0, tokens=tokens > 0)
+        assert content(frame(request)) <= bound
     greeting = keys.ServerHello(nonce=bytes(32), signature=bytes(64), wants_collateral=True)
     assert content(frame(greeting)) <= keys.HELLO_BYTES
     assert content(frame(keys.Grant(content=bytes(MAX_VOUCHER_BYTES)))) <= keys.GRANT_BYTES

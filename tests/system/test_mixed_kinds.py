@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from coterie.contract.endorsement_trust import SIMULATED_PUBLISHER
+from coterie.contract.token_trust import SIMULATED_SERVICE
 from tests.system.conftest import (
     Federation,
     StartNode,
@@ -53,6 +55,22 @@ td_attributes = ["0000000000000000"]
 """ + VTPM.replace("ROLE", "ps")
 
 
+# What is demanded beside evidence, of the simulated publisher and service.
+DEMANDING_WORKER = f"""{SNP_WORKER}
+[trust.roles.worker.endorsement]
+roots = ["{SIMULATED_PUBLISHER}"]
+minimum_svn = 3
+[[trust.roles.worker.tokens]]
+service = "google"
+issuer = "https://tokens.example"
+audience = "coterie"
+keys = ["{SIMULATED_SERVICE}"]
+algorithms = ["ES256"]
+nonce_claim = "eat_nonce"
+claims = {{ dbgstat = ["disabled-since-boot"] }}
+"""
+
+
 def mixed_text(server: str = SERVER, worker: str = SNP_WORKER) -> str:
     text = contract_text("hfl")
     assert text.count(WORKER) == text.count(SERVER) == 1
@@ -73,13 +91,14 @@ def two_kinds_text(kinds: dict[str, str] = KINDS, *, named: bool = True) -> str:
     ("text", "kinds"),
     [
         (two_kinds_text(), ["simulated", *KINDS.values()]),
+        (mixed_text(worker=DEMANDING_WORKER), ["simulated", "simulated-snp", "simulated-snp"]),
         (mixed_text(AZURE_SERVER), ["simulated-azure-tdx", "simulated-snp", "simulated-snp"]),
         (
             mixed_text(AZURE_SERVER, AZURE_WORKER),
             ["simulated-azure-tdx", "simulated-azure-snp", "simulated-azure-snp"],
         ),
     ],
-    ids=["SGX, SNP and Azure", "Azure and SNP", "Azure alone"],
+    ids=["SGX, SNP and Azure", "SGX and SNP with more demands", "Azure and SNP", "Azure alone"],
 )
 def test_a_run_trains_the_model_of_one_kind_and_its_receipt_is_accepted(
     raw: Path, tmp_path: Path, hfl_digest: str, text: str, kinds: list[str]

@@ -6,9 +6,10 @@ the failing one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 
 from coterie.attestation.authentic import (
     AnyCollateral,
@@ -18,6 +19,7 @@ from coterie.attestation.authentic import (
     Screened,
     Vetted,
 )
+from coterie.attestation.challenges import quoted_report_data
 from coterie.attestation.evidence import authenticate, check_names, parse_evidence, screen
 from coterie.attestation.policy import OF_THE_QUOTE, InForce, Policy, ReportDataIs
 from coterie.attestation.readers import reader_of
@@ -25,7 +27,8 @@ from coterie.attestation.recognition import family_of
 from coterie.attestation.tee.by_kind import root_for
 from coterie.attestation.verdict import Check, CheckList, Verdict
 from coterie.contract.expiry import moment
-from coterie.contract.trust import TrustSection
+from coterie.contract.token_trust import TokenTrust
+from coterie.contract.trust import RoleTrust, TrustSection
 from coterie.errors import EvidenceRefused
 from coterie.kinds import Role, TeeKind
 
@@ -55,6 +58,7 @@ class Appraiser:
     Args:
         trust: The contract's section.
         own_measurement: This node's own measurement (32 bytes), for ``measurement = "own"``.
+        endorsements: Launch endorsements by measurement, for roles whose table demands one.
         heard: Called with the outcome of every appraisal, check by check.
     """
 
@@ -63,15 +67,19 @@ class Appraiser:
         trust: TrustSection,
         *,
         own_measurement: bytes | None,
+        endorsements: Mapping[bytes, bytes] | None = None,
         heard: Callable[[Appraisal], None] = lambda _: None,
     ) -> None:
         self._trust = trust
         self._own = own_measurement
+        self._endorsements = endorsements or {}
         self._heard = heard
 
     def heard_by(self, heard: Callable[[Appraisal], None]) -> Appraiser:
         """An appraiser with the same rules that reports every outcome to ``heard``."""
-        return Appraiser(self._trust, own_measurement=self._own, heard=heard)
+        return Appraiser(
+            self._trust, own_measurement=self._own, endorsements=self._endorsements, heard=heard
+        )
 
     def appraise(
         self,
@@ -134,7 +142,7 @@ class Appraiser:
         policies: tuple[Policy, ...] = ()
         screened: Screened | None = None
         try:
-            policies = (*self.policies(role, kind), ReportDataIs(report_data))
+            policies = (*self.policies(role, kind), self._bound(report_data, role, kind))
             screened = screen(data, kind=kind, root=root_for(kind), at=at, checks=checks)
             for policy in policies:
                 if isinstance(policy, OF_THE_QUOTE):
@@ -177,7 +185,7 @@ class Appraiser:
             checks.failed(error)
             return Appraisal(None, error, checks.checks)
         if report_data is not None:
-            policies = (*policies, ReportDataIs(report_data))
+            policies = (*policies, self._bound(report_data, role, kind))
         end = self._trust.not_after
         if end is not None:
             policies = (InForce(moment(end)), *policies)
@@ -195,6 +203,20 @@ class Appraiser:
         # Pins expire with the verdict, and must not outlive the contract.
         verdict = replace(outcome.verdict, expiry=min(outcome.verdict.expiry, moment(end)))
         return replace(outcome, verdict=verdict)
+
+    def _bound(self, report_data: bytes, role: Role, kind: TeeKind) -> ReportDataIs:
+        """The policy that a quote is about what a node binds.
+
+        Args:
+            report_data: The 64 bytes that the node binds.
+            role: Its role.
+            kind: Its kind of TEE: a launcher may make its quotes, of a hash of them.
+        """
+        return ReportDataIs(quoted_report_data(self._trust, role, kind, report_data))
+
+    def tokens(self, role: Role, kind: TeeKind) -> tuple[TokenTrust, ...]:
+        """The tokens that the contract demands of nodes, beside what their quotes must say."""
+        return self._trust.tokens_of(role, kind)
 
     def policies(self, role: Role, kind: TeeKind) -> tuple[Policy, ...]:
         """The policies of the contract for one role in one kind of TEE.
@@ -221,7 +243,37 @@ class Appraiser:
                 seen=kind,
                 remedy="list the kind in what this side demands of the role, or run the node in another",
             )
-        return reader_of(family_of(kind)).policies(table, kind, self._own)
+        policies = reader_of(family_of(kind)).policies(table, kind, self._own)
+        return (*policies, *_endorsed(table, self._endorsements))
+
+
+def _endorsed(table: RoleTrust, endorsements: Mapping[bytes, bytes]) -> tuple[Policy, ...]:
+    if table.endorsement is None:
+        return ()
+    from coterie.attestation.endorsed.policy import EndorsedBy  # nobody else loads it
+
+    return (EndorsedBy(table.endorsement, endorsements),)
+
+
+def contracted_appraiser(
+    trust: TrustSection, *, own_measurement: bytes | None, folder: Path | None = None
+) -> Appraiser:
+    """An appraiser with the launch endorsements that its contract demands, as far as there are any.
+
+    Args:
+        trust: The contract's section.
+        own_measurement: This node's own measurement, for ``measurement = "own"``.
+        folder: Directory of collateral, which may hold launch endorsements.
+
+    Raises:
+        EnvironmentUnfit: A launch endorsement cannot be read.
+    """
+    endorsements: dict[bytes, bytes] = {}
+    if trust.endorsed:
+        from coterie.attestation.endorsed.documents import launch_endorsements
+
+        endorsements = launch_endorsements(trust, own_measurement=own_measurement, folder=folder)
+    return Appraiser(trust, own_measurement=own_measurement, endorsements=endorsements)
 
 
 def assess(

@@ -15,7 +15,7 @@ import typer
 from coterie.cli.attest_make import make
 from coterie.cli.attest_output import print_facts, print_outcome
 from coterie.cli.attest_peer import peer
-from coterie.cli.options import AsJson
+from coterie.cli.options import AsJson, ContractFile
 from coterie.errors import EvidenceRefused
 from coterie.files import read_bounded
 from coterie.kinds import OF_SNP, SIMULATED, Role, TcbStatus, TeeKind
@@ -75,6 +75,7 @@ EvidenceFile = Annotated[
     ),
 ]
 
+OutFolder = Annotated[Path, typer.Option("--out", help="Directory to fill.", file_okay=False)]
 At = Annotated[str | None, typer.Option(help="Appraise as of this ISO time; now if absent.")]
 Values = list[str] | None
 
@@ -166,13 +167,14 @@ def verify(
         claimed, shown = quote.kind, quote.measurements
         if agreed is not None and role is not None:
             kind = kind_for(stored.certificate, agreed, role, claimed)
-            policies = list(appraiser_for(agreed).policies(role, kind))
+            held = collateral if collateral is not None and collateral.is_dir() else None
+            policies = list(appraiser_for(agreed, held).policies(role, kind))
         else:
             kind = tee or _REAL.get(claimed, claimed)
             if kind not in OF_SNP:
                 policies.insert(0, TcbStatusIn(tuple(accept_status or ("UpToDate",))))
         if stored.certificate is not None:
-            policies.append(binding(stored.certificate, agreed, role, moment))
+            policies.append(binding(stored.certificate, agreed, role, moment, kind=kind))
         source = _collateral(quote, collateral, pccs_url, kds_url, moment, kind=kind)
         outcome = assess(
             quote, source, kind=kind, root=root_for(kind), policies=policies, at=moment
@@ -184,7 +186,9 @@ def verify(
         outcome = Appraisal(None, error, (check,))
     judged = {name for policy in policies for name in policy.check_names}
     remedy = None if outcome.refusal is None else _remedy(outcome.refusal, agreed, at)
-    print_outcome(outcome, claimed, shown, judged, remedy=remedy, as_json=as_json)
+    tables = agreed.trust.tables(role) if agreed and role else {}
+    tokens = any(table.tokens for table in tables.values())
+    print_outcome(outcome, claimed, shown, judged, tokens=tokens, remedy=remedy, as_json=as_json)
     if outcome.refusal is not None:
         raise typer.Exit(outcome.refusal.exit_code)
 
@@ -226,6 +230,31 @@ def show(file: EvidenceFile, *, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def endorsements(
+    contract: ContractFile,
+    *,
+    url: Annotated[
+        str, typer.Option(help="Address of the publisher's storage, or of a copy of it, https.")
+    ],
+    out: OutFolder,
+    at: At = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch the launch endorsements that a contract demands, for directories of collateral.
+
+    They are stored only if a publisher that the contract names has signed them.
+
+    Example: coterie attest endorsements c.toml --url https://storage.googleapis.com/gce_tcb_integrity --out DIR
+    """
+    from coterie.attestation.endorsed.fetching import PublishersStorage, fetch_endorsements
+    from coterie.contract import load_contract
+
+    trust = load_contract(contract).trust
+    stored = fetch_endorsements(trust, PublishersStorage(url), out, _moment(at))
+    print_facts({"stored": [str(path) for path in stored]}, as_json=as_json)
+
+
+@app.command()
 def fetch(
     file: EvidenceFile,
     *,
@@ -235,7 +264,7 @@ def fetch(
     kds_url: Annotated[
         str | None, typer.Option(help="Address of AMD's key distribution service; for SNP.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Directory to fill.", file_okay=False)],
+    out: OutFolder,
     at: At = None,
     as_json: AsJson = False,
 ) -> None:

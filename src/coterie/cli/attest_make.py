@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from coterie.cli.attest_output import print_facts
-from coterie.cli.options import AsJson, CollateralFolder, KdsUrl, Root, TdQuoteUrl
+from coterie.cli.options import AsJson, CollateralFolder, KdsUrl, Root, TdQuoteUrl, TeeSocket
 from coterie.errors import OutputInUse
 from coterie.kinds import OF_VTPM, TeeKind
 
@@ -33,6 +33,7 @@ def make(
     ] = None,
     kds_url: KdsUrl = None,
     td_quote_url: TdQuoteUrl = None,
+    tee_socket: TeeSocket = None,
     collateral: CollateralFolder = None,
     root: Root = Path("/"),
     as_json: AsJson = False,
@@ -55,12 +56,17 @@ def make(
     if bool(pcrs) != (tee in OF_VTPM):
         needed = "at least one, since a virtual TPM quotes those" if tee in OF_VTPM else "none"
         raise typer.BadParameter(f"evidence of {tee} needs {needed}", param_hint="'--pcr'")
+    if tee_socket is not None and tee != "tdx":
+        raise typer.BadParameter(
+            f"evidence of {tee} is by no launcher", param_hint="'--tee-socket'"
+        )
     opened = open_tee(
         tee,
         root=root,
         pcrs=pcrs,
         endorsements=endorsements_from_options(kds_url=kds_url, folder=collateral),
         td_quotes=td_quotes_from_options(tee, td_quote_url),
+        launcher=tee_socket,
     )
     evidence = opened.quote(_REPORT_DATA)
     try:

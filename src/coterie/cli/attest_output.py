@@ -28,6 +28,7 @@ def print_outcome(
     shown: tuple[tuple[str, str], ...],
     judged: set[str],
     *,
+    tokens: bool,
     remedy: str | None,
     as_json: bool,
 ) -> None:
@@ -38,6 +39,7 @@ def print_outcome(
         claimed: The kind of TEE that the quote claims, for refusals.
         shown: Measurements that the quote claims.
         judged: Names of the policies' checks; missing ones are mentioned.
+        tokens: Whether the contract also demands tokens, which stored evidence does not have.
         remedy: Remedy for a refusal.
         as_json: Whether to print one JSON object instead of lines.
     """
@@ -53,6 +55,7 @@ def print_outcome(
         )
         if not judged & checks and not (tee in OF_SNP and name in _OF_INTEL)
     ]
+    open_questions += ["tokens"] if tokens else []
     value: dict[str, object] = {
         "accepted": refusal is None,
         "failed_check": refusal.failed_check if refusal else None,

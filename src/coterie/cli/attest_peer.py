@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from coterie.cli.attest_output import print_facts
-from coterie.cli.options import AsJson, CollateralFolder, KdsUrl, KeyServer, PccsUrl, TdQuoteUrl
+from coterie.cli.options import (
+    AsJson,
+    CollateralFolder,
+    KdsUrl,
+    KeyServer,
+    PccsUrl,
+    TdQuoteUrl,
+    TeeSocket,
+)
 from coterie.errors import (
     ContractInvalid,
     ContractMismatch,
@@ -75,6 +83,7 @@ def peer(
     pccs_url: PccsUrl = None,
     kds_url: KdsUrl = None,
     td_quote_url: TdQuoteUrl = None,
+    tee_socket: TeeSocket = None,
     collateral: CollateralFolder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -101,6 +110,7 @@ def peer(
         pccs_url=pccs_url,
         kds_url=kds_url,
         td_quote_url=td_quote_url,
+        tee_socket=tee_socket,
         collateral=collateral,
     )
     target = Address.parse(address)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from asn1crypto import pem
 
+from coterie.attestation.challenges import quoted_report_data
 from coterie.attestation.policy import Policy, ReportDataIs
 from coterie.attestation.recognition import is_vtpm
 from coterie.attestation.verdict import Check
@@ -142,7 +143,12 @@ def kind_for(
 
 
 def binding(
-    certificate: RatlsCertificate, agreed: Contract | None, role: Role | None, at: datetime
+    certificate: RatlsCertificate,
+    agreed: Contract | None,
+    role: Role | None,
+    at: datetime,
+    *,
+    kind: TeeKind,
 ) -> Policy:
     """The report data that a certificate's quote must have; checks the certificate first."""
     certificate.check_validity(at, longest=None)
@@ -163,4 +169,6 @@ def binding(
                     seen=seen,
                     remedy="judge it by the contract and role that its node was started with",
                 )
+    if agreed is not None and role is not None:
+        expected = quoted_report_data(agreed.trust, role, kind, expected)
     return ReportDataIs(expected)

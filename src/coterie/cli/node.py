@@ -20,6 +20,7 @@ from coterie.cli.options import (
     OtherAddresses,
     PccsUrl,
     TdQuoteUrl,
+    TeeSocket,
     TensorBoard,
 )
 from coterie.errors import ContractInvalid
@@ -67,6 +68,7 @@ def node(
     pccs_url: PccsUrl = None,
     kds_url: KdsUrl = None,
     td_quote_url: TdQuoteUrl = None,
+    tee_socket: TeeSocket = None,
     collateral: Annotated[
         Path | None,
         typer.Option(
@@ -170,6 +172,7 @@ def node(
                 pccs_url=pccs_url,
                 kds_url=kds_url,
                 td_quote_url=td_quote_url,
+                tee_socket=tee_socket,
                 collateral=collateral,
                 machine_root=machine_root,
                 metrics_port=metrics_port,

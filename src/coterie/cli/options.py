@@ -48,6 +48,13 @@ TdQuoteUrl = Annotated[
         help="The platform's own service for TD quotes, http on a link-local address (azure-tdx only).",
     ),
 ]
+TeeSocket = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH",
+        help="Socket of Confidential Space's launcher, or of a program like it (contracts with a launcher or tokens).",
+    ),
+]
 CollateralFolder = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Directory of collateral (real TEEs only).", file_okay=False),

@@ -64,7 +64,7 @@ def status(
     clock = FlooredClock(datetime.now(UTC))
     trust = RelyingParty(
         contract=agreed,
-        appraiser=appraiser_for(agreed),
+        appraiser=appraiser_for(agreed, collateral),
         collateral=collateral_from_options(
             agreed.trust.kinds,
             pccs_url=pccs_url,

@@ -24,6 +24,7 @@ from coterie.cli.options import (
     OtherAddresses,
     PccsUrl,
     TdQuoteUrl,
+    TeeSocket,
 )
 
 app = typer.Typer(
@@ -131,6 +132,7 @@ def node(
     pccs_url: PccsUrl = None,
     kds_url: KdsUrl = None,
     td_quote_url: TdQuoteUrl = None,
+    tee_socket: TeeSocket = None,
     collateral: CollateralFolder = None,
     metrics_port: MetricsPort = None,
     end_with_parent: EndWithParent = False,
@@ -161,6 +163,7 @@ def node(
         pccs_url=pccs_url,
         kds_url=kds_url,
         td_quote_url=td_quote_url,
+        tee_socket=tee_socket,
         collateral=collateral,
         key_server=key_server,
         metrics_port=metrics_port,

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from coterie.contract.snp_trust import SnpTrust
+from coterie.contract.token_trust import check_tokens
 from coterie.contract.vtpm_trust import VtpmTrust
 from coterie.kinds import OF_SNP, OF_TDX, OF_VTPM, SIMULATED, TeeKind
 
@@ -70,6 +71,11 @@ def _check_table(where: str, kind: TeeKind, table: RoleTrust, trust_tee: TeeKind
         )
     if table.measurement is not None and kind not in SIMULATED:
         raise ValueError(f'{where}.measurement = "own" is for simulated TEEs only')
+    if table.endorsement is not None:
+        table.endorsement.check(f"{where}.endorsement", kind)
+    if table.launcher is not None and kind != "tdx":
+        raise ValueError(f"{where}.launcher is for guests in TDX, and the role runs in {kind}")
+    check_tokens(f"{where}.tokens", table.tokens, simulated=kind in SIMULATED)
     if kind in OF_VTPM:
         _check_vtpm(where, kind, table)
     elif table.vtpm is not None:

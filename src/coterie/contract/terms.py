@@ -194,8 +194,11 @@ def _change(key: str, before: Term | None, after: Term | None) -> Change:
     assert term is not None
     old, new = (None if one is None else one.value for one in (before, after))
     if key.endswith("]"):
-        what, effect = ("is new", "looser") if before is None else ("is gone", "tighter")
-        return Change(key, old, new, what, effect, term.meaning)  # type: ignore[arg-type]
+        # A further party or node can do more; a further token is one more demand.
+        more: Effect = "tighter" if ".tokens[" in key else "looser"
+        less: Effect = "looser" if more == "tighter" else "tighter"
+        what, effect = ("is new", more) if before is None else ("is gone", less)
+        return Change(key, old, new, what, effect, term.meaning)
     return Change(key, old, new, _what(old, new), _effect(key, old, new), term.meaning)
 
 
@@ -272,8 +275,8 @@ def _version_rule(old: object, new: object) -> Effect:
     return "tighter" if after > before else "looser"
 
 
-def _pcrs_rule(old: object, new: object) -> Effect:
-    """The effect of a change of the PCRs' tables: a PCR without one is not compared."""
+def _lists_rule(old: object, new: object) -> Effect:
+    """The effect of a change of named lists, of PCRs or claims: one without a list is not compared."""
     before, after = (value if isinstance(value, dict) else {} for value in (old, new))
     effects = {
         _DEMANDS(before.get(number), after.get(number))
@@ -305,7 +308,12 @@ _RULES: dict[str, _Rule] = {
         ("family_id", "image_id", "id_key_digest", "author_key_digest", "host_data", "chip_id"),
         _DEMANDS,
     ),
-    "pcrs": _pcrs_rule,
+    "pcrs": _lists_rule,
+    # Demands beside evidence: without a section or table, nothing is demanded.
+    **dict.fromkeys(("roots", "ram_gib", "vcpus", "changelists", "commits"), _DEMANDS),
+    **dict.fromkeys(("issued_from", "minimum_svn"), _more_is("tighter", unset="looser")),
+    **dict.fromkeys(("keys", "algorithms"), _ACCEPTS),
+    "claims": _lists_rule,
     **dict.fromkeys(("secure_boot", "console"), _DEMANDS),
     "required_platform": _list("tighter", empty="looser"),
     "minimum_guest_svn": _more_is("tighter", unset="looser"),

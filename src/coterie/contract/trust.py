@@ -7,11 +7,13 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from coterie.contract.complete import check_role
+from coterie.contract.endorsement_trust import EndorsementTrust
 from coterie.contract.expiry import Moment
 from coterie.contract.section import Section
 from coterie.contract.snp_trust import SnpTrust
+from coterie.contract.token_trust import MAX_TOKENS, TokenTrust
 from coterie.contract.vtpm_trust import VtpmTrust
-from coterie.kinds import ROLES, SIMULATED, Role, Stamp, TcbStatus, TeeKind
+from coterie.kinds import ROLES, SIMULATED, Launcher, Role, Stamp, TcbStatus, TeeKind
 
 
 def _hex(octets: int) -> object:
@@ -66,11 +68,16 @@ class RoleTrust(Section):
             registration service keeps none of their keys.
         tee: The kind of TEE that this role runs in, if another one than the contract's.
         snp: Reference values and floors of SEV-SNP guests, which replace all other keys but
-            ``measurement``, ``tee`` and ``vtpm``.
+            ``measurement``, ``tee``, ``vtpm``, ``endorsement`` and ``tokens``.
         vtpm: Reference values of guests that a virtual TPM measures; the other keys are then for the
             paravisor below.
         alternatives: Further tables, each for another kind of TEE, which it names as ``tee``; none of
             them has any itself. Then every node of the role names its kind.
+        endorsement: Demand, besides the reference values, that the publisher of a guest's firmware has
+            signed its launch measurement.
+        tokens: Tokens of attestation services that nodes must show besides.
+        launcher: Which launcher asks for this role's quotes, if nodes cannot (``tdx`` only): its way
+            to make report data of what a node binds is then expected.
     """
 
     LATER = frozenset(
@@ -84,6 +91,9 @@ class RoleTrust(Section):
             "snp",
             "vtpm",
             "alternatives",
+            "endorsement",
+            "tokens",
+            "launcher",
         }
     )
 
@@ -113,6 +123,9 @@ class RoleTrust(Section):
     snp: SnpTrust | None = None
     vtpm: VtpmTrust | None = None
     alternatives: Annotated[tuple[RoleTrust, ...], Field(strict=False)] = ()
+    endorsement: EndorsementTrust | None = None
+    tokens: Annotated[tuple[TokenTrust, ...], Field(strict=False, max_length=MAX_TOKENS)] = ()
+    launcher: Launcher | None = None
 
     @property
     def lists_machines(self) -> bool:
@@ -126,7 +139,11 @@ class RoleTrust(Section):
         return tuple(
             name
             for name in known
-            if name not in {"measurement", "tee", "snp", "vtpm", "alternatives"}
+            if name
+            not in {
+                *("measurement", "tee", "snp", "vtpm", "alternatives"),
+                *("endorsement", "tokens", "launcher"),
+            }
             and getattr(self, name) != known[name].default
         )
 
@@ -215,6 +232,12 @@ class TrustSection(Section):
         named = frozenset(kind for role in ROLES for kind in self.tables(role))
         return named or frozenset({self.tee})
 
+    @property
+    def endorsed(self) -> bool:
+        """Whether some table demands a launch endorsement."""
+        tables = (table for role in ROLES for table in self.tables(role).values())
+        return any(table.endorsement is not None for table in tables)
+
     def tables(self, role: Role) -> dict[TeeKind, RoleTrust]:
         """What a role's nodes must show, by the kind of TEE that they run in; the role's own first."""
         table = self.roles.of(role)
@@ -229,6 +252,11 @@ class TrustSection(Section):
             return next(iter(self.kinds))
         tables = {role: self.tables(role) for role in ROLES}
         return ", ".join(f"{role} {' or '.join(kinds)}" for role, kinds in tables.items() if kinds)
+
+    def tokens_of(self, role: Role, kind: TeeKind) -> tuple[TokenTrust, ...]:
+        """The tokens that a role's nodes in a kind of TEE must show."""
+        table = self.tables(role).get(kind)
+        return () if table is None else table.tokens
 
     @property
     def stamp(self) -> Stamp:

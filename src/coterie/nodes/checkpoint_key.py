@@ -51,6 +51,7 @@ def _share(
             trust.clock,
             patience_seconds=trust.contract.limits.join_seconds,
             on_wait=on_wait(f"the key server of {party}"),
+            tokens=trust.tokens,
         )
         own_credentials = trust.credentials.current()
         return client.share(own_credentials.identity, own_credentials.voucher)

@@ -39,6 +39,8 @@ class NodeOptions:
             SEV-SNP only.
         td_quote_url: Address of the platform's service that makes TD quotes; for Azure guests above
             TDX only.
+        tee_socket: Socket of Confidential Space's launcher, or of a program that speaks its protocol:
+            where the contract demands tokens, or the launcher makes the node's quotes.
         collateral: Directory of collateral; in contracts for real TEEs only. Beside a
             service's address it keeps what that delivered.
         machine_root: Folder with this machine's ``dev`` and ``sys``, if a container has them elsewhere.
@@ -63,6 +65,7 @@ class NodeOptions:
     pccs_url: str | None = None
     kds_url: str | None = None
     td_quote_url: str | None = None
+    tee_socket: Path | None = None
     collateral: Path | None = None
     machine_root: Path = Path("/")
     metrics_port: int | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from coterie.address import Address
 from coterie.attestation.clock import FlooredClock
@@ -15,9 +16,12 @@ from coterie.attestation.collateral_options import (
 )
 from coterie.attestation.tee.base import Tee
 from coterie.attestation.tee.by_kind import open_tee
+from coterie.attestation.tokens.sources import tokens_from_options
 from coterie.contract import Contract, Node
 from coterie.contract.signatures import load_party_key
-from coterie.errors import VoucherRefused
+from coterie.contract.trust import RoleTrust
+from coterie.errors import ContractInvalid, VoucherRefused
+from coterie.kinds import SIMULATED
 from coterie.nodes.fabric import no_key
 from coterie.nodes.options import NodeOptions, check_share_options
 from coterie.ratls.credentials import Clock
@@ -66,6 +70,12 @@ def node_trust(
     _check_voucher_options(contract, node, options)
     check_share_options(contract, node, options)
     tee = _tee(contract, node, options)
+    tokens = tokens_from_options(
+        contract.table_of(node).tokens,
+        options.tee_socket,
+        clock,
+        simulated=contract.kind_of(node) in SIMULATED,
+    )
     keys = None
     if options.key_server is not None:
         from coterie.keys.server.client import KeyServerClient
@@ -79,6 +89,7 @@ def node_trust(
             clock,
             patience_seconds=contract.limits.join_seconds,
             on_wait=on_wait(f"the key server of {node.party}"),
+            tokens=tokens,
         )
     vouchers: VoucherSource
     if options.party_key is not None:
@@ -93,6 +104,8 @@ def node_trust(
         vouchers,
         clock,
         collateral=collateral,
+        folder=options.collateral,
+        tokens=tokens,
         incarnation=incarnation,
     )
     return replace(trust, keys=keys)
@@ -109,7 +122,32 @@ def _tee(contract: Contract, node: Node, options: NodeOptions) -> Tee:
         pcrs=table.vtpm.numbers if table.vtpm is not None else (),
         endorsements=endorsements_from_options(kds_url=options.kds_url, folder=options.collateral),
         td_quotes=td_quotes_from_options(kind, options.td_quote_url),
+        launcher=_launcher(node, table, options),
     )
+
+
+def _launcher(node: Node, table: RoleTrust, options: NodeOptions) -> Path | None:
+    """The socket of the launcher that makes the role's quotes; None if the node makes its own.
+
+    Raises:
+        ContractInvalid: The node's socket is missing, or has no meaning under this contract.
+    """
+    launched = table.launcher is not None
+    if launched and options.tee_socket is None:
+        raise ContractInvalid(
+            f"node {node.name} does not know its launcher",
+            expected=f"--tee-socket PATH: trust.roles.{node.role}.launcher is set",
+            seen="none",
+            remedy="give the socket of Confidential Space's launcher (docs/platforms/google.md)",
+        )
+    if options.tee_socket is not None and not launched and not table.tokens:
+        raise ContractInvalid(
+            f"node {node.name} has no use for --tee-socket",
+            expected=f"trust.roles.{node.role} with a launcher or tokens",
+            seen=f"--tee-socket {options.tee_socket}"[:200],
+            remedy="leave --tee-socket out",
+        )
+    return options.tee_socket if launched else None
 
 
 def data_key(trust: TrustContext, set_id: bytes) -> bytes:

@@ -32,6 +32,7 @@ from coterie.ratls.schema import NONCE_BYTES
 from coterie.ratls.session import EXPORTER_LABEL, Session, SessionInputs
 from coterie.ratls.session_binding import EXPORTER_BYTES, Direction
 from coterie.ratls.tls import TlsConnection
+from coterie.ratls.tokens import demanded_of, judge_tokens, own_tokens
 from coterie.ratls.trust import TrustContext
 from coterie.ratls.verify import CertificateJudge, JudgedCertificate, JudgedSession, judge_session
 
@@ -187,6 +188,7 @@ class _Handshake:
         self._at = at
         self._fresh: JudgedSession | None = None
         self._quote = b""
+        self._tokens = b""
 
     def run(self, connection: TlsConnection, admit: Callable[[Peer], int]) -> Peer:
         session = self._session(connection)
@@ -226,6 +228,9 @@ class _Handshake:
                 wants_collateral=self._judged.collateral is None,
                 prove=partial(fresh_evidence, self._trust.tee, source, at=at),
                 judge=self._judge_session,
+                judge_tokens=self._judge_tokens,
+                wants_tokens=bool(demanded_of(self._judged.claims, self._trust)),
+                tokens=own_tokens(self._trust.tokens, self._credentials.identity),
             )
         )
 
@@ -233,6 +238,13 @@ class _Handshake:
         self._quote = quote
         self._fresh = judge_session(
             self._judged, quote, report_data, stapled, trust=self._trust, at=self._at
+        )
+
+    def _judge_tokens(self, tokens: bytes) -> None:
+        assert self._fresh is not None  # the session judges quotes first
+        self._tokens = tokens
+        self._fresh = judge_tokens(
+            self._fresh, self._judged, tokens, trust=self._trust, at=self._at
         )
 
     def _peer(self, session: Session) -> Peer:
@@ -277,5 +289,6 @@ class _Handshake:
                 dialled=self._side == "listener",
                 own_key=self._credentials.identity.spki_digest,
                 collateral=fresh.collateral,
+                tokens=self._tokens if demanded_of(claims, self._trust) else b"",
             ),
         )

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from typing import Annotated, Self
 
 from pydantic import Field
+from typing_extensions import override
 
+from coterie.attestation.tokens.sources import MAX_TOKEN_BYTES, SEPARATOR
 from coterie.contract.loading import MAX_CONTRACT_BYTES
+from coterie.contract.token_trust import MAX_TOKENS
 from coterie.errors import CoterieError, HandshakeFailed
 from coterie.ratls.evidence import MAX_QUOTE_BYTES
 from coterie.ratls.schema import Codec, Message, Nonce, UnixSeconds
@@ -15,6 +18,7 @@ from coterie.ratls.voucher import MAX_VOUCHER_BYTES
 from coterie.text import MAX_TEXT, printable
 
 MAX_STAPLE_BYTES = 1 << 20
+MAX_TOKENS_BYTES = MAX_TOKENS * (MAX_TOKEN_BYTES + len(SEPARATOR))
 # Longest contents of a frame, by message.
 HELLO_BYTES = 128
 REFUSAL_BYTES = 1 << 14
@@ -41,7 +45,21 @@ class Hello(Message):
     wants_collateral: bool
 
 
-class EvidenceMessage(Message):
+class WithTokens(Message):
+    """A message with evidence, and with tokens where the contract demands them; else it has no such key.
+
+    Attributes:
+        tokens: Tokens of attestation services, one a line, in the contract's order.
+    """
+
+    tokens: Annotated[bytes, Field(max_length=MAX_TOKENS_BYTES)] = b""
+
+    @override
+    def to_map(self) -> dict[str, object]:
+        return {key: value for key, value in super().to_map().items() if key != "tokens" or value}
+
+
+class EvidenceMessage(WithTokens):
     """Second message of each side.
 
     Attributes:
@@ -134,10 +152,12 @@ class Refusal(Message):
 CODEC = Codec(Hello, EvidenceMessage, ContractMessage, Acceptance, Refusal, between="two nodes")
 
 
-def evidence_bytes(*, stapled: bool) -> int:
+def evidence_bytes(*, stapled: bool, tokens: bool = False) -> int:
     """Longest content of the frame with a peer's evidence, or of a refusal in its place.
 
     Args:
         stapled: Whether the peer was asked for its collateral.
+        tokens: Whether the contract demands tokens of it.
     """
-    return MAX_QUOTE_BYTES + MAX_VOUCHER_BYTES + (MAX_STAPLE_BYTES if stapled else 0) + 128
+    more = (MAX_STAPLE_BYTES if stapled else 0) + (MAX_TOKENS_BYTES + 16 if tokens else 0)
+    return MAX_QUOTE_BYTES + MAX_VOUCHER_BYTES + more + 128

@@ -26,6 +26,7 @@ class Proof:
         dialled: Whether the peer was the dialler.
         own_key: SHA-256 of the key that this side showed, 32 bytes.
         collateral: The collateral by which certificate and quote were verified.
+        tokens: Tokens of attestation services, one a line, where the contract demands them.
     """
 
     voucher: bytes
@@ -35,6 +36,7 @@ class Proof:
     dialled: bool
     own_key: bytes
     collateral: AnyCollateral
+    tokens: bytes = b""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from coterie.ratls.schema import ITEMS, Codec, Message
 from coterie.ratls.session_binding import EXPORTER_BYTES, Binding, Direction
 from coterie.ratls.tls import ALPN, TlsConnection
 from coterie.ratls.tls_context import Judge, Shown
+from coterie.ratls.tokens import judge_tokens
 from coterie.ratls.trust import RelyingParty
 from coterie.ratls.verify import JudgedCertificate, JudgedSession, judge_session
 
@@ -261,6 +262,7 @@ class Exchange:
         judged: JudgedCertificate,
         quote: bytes,
         collateral: bytes,
+        tokens: bytes,
         *,
         nonce: bytes,
         trust: RelyingParty,
@@ -272,6 +274,7 @@ class Exchange:
             judged: Its certificate.
             quote: Its quote.
             collateral: Its stapled collateral, JSON.
+            tokens: Its tokens, one a line.
             nonce: The nonce that this end sent.
             trust: This end's trust.
             at: Time as of which to verify, UTC.
@@ -280,4 +283,5 @@ class Exchange:
             EvidenceRefused: A check failed.
         """
         expected = self.binding.peer_report_data(nonce)
-        return judge_session(judged, quote, expected, collateral, trust=trust, at=at)
+        fresh = judge_session(judged, quote, expected, collateral, trust=trust, at=at)
+        return judge_tokens(fresh, judged, tokens, trust=trust, at=at)

@@ -8,7 +8,8 @@ The rules, the same for both sides:
    relayed from another connection or reflected does not fit. The party's voucher is sent with it,
    and collateral if the peer asked for it.
 3. Each verifies the peer's voucher, which no stranger has and which is cheap to check, then both
-   quotes (the certificate's and the session's). Only then does it read stapled collateral.
+   quotes (the certificate's and the session's), then the tokens of attestation services that the
+   contract demands besides. Stapled collateral is read only after the checks that need none.
 4. If the contract digests differ, each sends its contract, names the values that differ, and
    refuses.
 5. Otherwise the dialler accepts. The listener pins the dialler and only then accepts, with its gRPC
@@ -83,6 +84,10 @@ class SessionInputs:
         wants_collateral: Whether the peer must staple its collateral.
         prove: Makes a quote over 64 bytes of report data, and fetches collateral (JSON) for it if
             ``staple`` is set; otherwise, or if there is none, collateral is empty.
+        tokens: This node's tokens; empty if the contract demands none of it.
+        wants_tokens: Whether the contract demands tokens of the peer.
+        judge_tokens: Verifies the peer's tokens, after ``judge`` has accepted its quotes. Raises
+            EvidenceRefused.
         judge: Appraises the peer's certificate quote and the session quote: called with the
             session quote, its expected report data and the stapled collateral. Raises
             EvidenceRefused.
@@ -99,6 +104,9 @@ class SessionInputs:
     wants_collateral: bool
     prove: Prove
     judge: Callable[[bytes, bytes, bytes], None]
+    judge_tokens: Callable[[bytes], None]
+    wants_tokens: bool = False
+    tokens: bytes = b""
 
 
 class Session:
@@ -225,8 +233,17 @@ class Session:
             self._binding.own_report_data(message.nonce), staple=message.wants_collateral
         )
         self._state = "evidence"
-        self._frames.most = evidence_bytes(stapled=self._in.wants_collateral)
-        return frame(EvidenceMessage(quote=quote, voucher=self._in.voucher, collateral=staple))
+        self._frames.most = evidence_bytes(
+            stapled=self._in.wants_collateral, tokens=self._in.wants_tokens
+        )
+        return frame(
+            EvidenceMessage(
+                quote=quote,
+                voucher=self._in.voucher,
+                collateral=staple,
+                tokens=self._in.tokens,
+            )
+        )
 
     def _on_evidence(self, message: EvidenceMessage) -> bytes:
         differ = not hmac.compare_digest(
@@ -245,6 +262,7 @@ class Session:
             raise
         expected = self._binding.peer_report_data(self._in.nonce)
         self._in.judge(message.quote, expected, message.collateral)
+        self._in.judge_tokens(message.tokens)
         self._peer_proved = True
         if differ:
             self._state = "contract"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Protocol
 
 from typing_extensions import override
 
-from coterie.attestation.appraiser import Appraiser
+from coterie.attestation.appraiser import Appraiser, contracted_appraiser
 from coterie.attestation.collateral_source import (
     CachedCollateral,
     CollateralSource,
@@ -16,6 +17,7 @@ from coterie.attestation.collateral_source import (
     StapledOnly,
 )
 from coterie.attestation.tee.base import Tee
+from coterie.attestation.tokens.sources import TokenSource, simulated_tokens
 from coterie.contract import Contract, Node
 from coterie.errors import EvidenceRefused
 from coterie.kinds import SIMULATED
@@ -82,6 +84,7 @@ class TrustContext(RelyingParty):
         credentials: This node's own keys, certificates and vouchers.
         keys: The party's key server, if there is one.
         tracer: Takes the spans of its handshakes.
+        tokens: Source of its tokens of attestation services, if the contract demands any of its role.
     """
 
     node: Node
@@ -89,6 +92,7 @@ class TrustContext(RelyingParty):
     credentials: CredentialKeeper
     keys: KeySource | None = None
     tracer: Tracer = untraced
+    tokens: TokenSource | None = None
 
     @override
     def is_own_key(self, spki_sha256: bytes) -> bool:
@@ -112,6 +116,8 @@ def make_trust(
     clock: Clock,
     *,
     collateral: CollateralSource | None = None,
+    folder: Path | None = None,
+    tokens: TokenSource | None = None,
     incarnation: int | None = None,
 ) -> TrustContext:
     """Makes a node's trust.
@@ -124,6 +130,8 @@ def make_trust(
         clock: The time now, UTC.
         collateral: Source of collateral. If absent, a simulated node makes its own, and any other
             node takes what its peers staple. Older parts never replace newer ones.
+        folder: Directory of collateral, which may hold launch endorsements.
+        tokens: Source of the node's tokens. If absent, a simulated node makes its own.
         incarnation: Number of this start of the node; by default the time now in microseconds.
 
     Raises:
@@ -156,14 +164,18 @@ def make_trust(
     if not isinstance(collateral, CachedCollateral):
         collateral = CachedCollateral(collateral, kinds=contract.trust.kinds)
     measurement = tee.describe().measurement
+    demanded = contract.table_of(node).tokens
     return TrustContext(
         contract=contract,
         node=node,
         tee=tee,
-        appraiser=Appraiser(
-            contract.trust, own_measurement=bytes.fromhex(measurement) if measurement else None
+        appraiser=contracted_appraiser(
+            contract.trust,
+            own_measurement=bytes.fromhex(measurement) if measurement else None,
+            folder=folder,
         ),
         collateral=collateral,
         credentials=keeper,
+        tokens=tokens or (simulated_tokens(demanded, clock) if tee.kind in SIMULATED else None),
         clock=clock,
     )

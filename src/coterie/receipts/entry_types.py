@@ -176,6 +176,7 @@ class SessionProof(BaseModel):
         nonce: The server's nonce.
         dialled: Whether the node opened the connection.
         server_key: SHA-256 of the server's key in that session.
+        tokens: The node's tokens of attestation services, if the contract demands any.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -185,6 +186,7 @@ class SessionProof(BaseModel):
     nonce: Hex32
     dialled: bool
     server_key: Hex32
+    tokens: Base64 | None = None
 
 
 class AttestedNode(Body):

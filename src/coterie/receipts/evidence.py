@@ -24,6 +24,7 @@ from coterie.contract import Contract
 from coterie.errors import CoterieError, EvidenceRefused, ReceiptRefused
 from coterie.ratls.certificate import read_certificate
 from coterie.ratls.session_binding import session_report_data
+from coterie.ratls.tokens import judge_tokens
 from coterie.ratls.trust import RelyingParty
 from coterie.ratls.verify import JudgedCertificate, judge_certificate, judge_session
 from coterie.ratls.voucher import Voucher, verify_voucher
@@ -176,6 +177,9 @@ class EvidenceJudge:
             trust=self._trust(source, at),
             at=at,
         )
+        tokens = octets(session.tokens) if session.tokens is not None else b""
+        trust = self._trust(source, at)
+        fresh = judge_tokens(fresh, judged, tokens, trust=trust, at=at)
         again = entry_types.Appraised.of(fresh.verdict)
         what = "its evidence gives another verdict than the receipt says"
         entry.check_same(what, node.verdict, again)

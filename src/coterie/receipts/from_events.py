@@ -87,6 +87,7 @@ def attested_body(peer: Peer, proof: Proof, collateral: str) -> Body:
             nonce=proof.nonce.hex(),
             dialled=proof.dialled,
             server_key=proof.own_key.hex(),
+            tokens=entries.text(proof.tokens) if proof.tokens else None,
         ),
         collateral=collateral,
         verdict=entry_types.Appraised.of(peer.verdict),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from pydantic import JsonValue
 
-from coterie.attestation.appraiser import Appraiser
+from coterie.attestation.appraiser import Appraiser, contracted_appraiser
 from coterie.attestation.collateral_source import (
     CollateralSource,
     DirectoryCollateral,
@@ -193,18 +194,23 @@ def _check_signatures(
         verify_signature(contract, signature, digest=agreed)
 
 
-def appraiser_for(contract: Contract) -> Appraiser:
-    """Appraises by a contract's rules; ``measurement = "own"`` means this installation."""
+def appraiser_for(contract: Contract, folder: Path | None = None) -> Appraiser:
+    """Appraises by a contract's rules; ``measurement = "own"`` means this installation.
+
+    Args:
+        contract: The contract.
+        folder: Directory of collateral, which may hold launch endorsements.
+    """
     own = None
     if contract.trust.simulated:
         own = own_package_measurement(tensorflow=contract.tensorflow is not None)
-    return Appraiser(contract.trust, own_measurement=own)
+    return contracted_appraiser(contract.trust, own_measurement=own, folder=folder)
 
 
 def verify_receipt(
     path: Path,
     *,
-    appraiser_of: Callable[[Contract], Appraiser] = appraiser_for,
+    appraiser_of: Callable[[Contract], Appraiser] | None = None,
     expected: Contract | None = None,
     folder: Path | None = None,
     at: datetime | None = None,
@@ -213,7 +219,8 @@ def verify_receipt(
 
     Args:
         path: The file.
-        appraiser_of: Makes the appraiser of evidence under a contract's rules.
+        appraiser_of: Makes the appraiser of evidence under a contract's rules; if absent, by these
+            rules, with launch endorsements from ``folder``.
         expected: The contract that it must belong to; if absent, the receipt's own is used.
         folder: Directory of collateral for servers whose collateral is not in the receipt.
         at: Time as of which to verify evidence, UTC; if absent, the receipt's own times.
@@ -225,7 +232,7 @@ def verify_receipt(
         ReceiptRefused: Something fails; the place is named.
     """
     verifier = Verifier(
-        appraiser_of,
+        appraiser_of or partial(appraiser_for, folder=folder),
         expected=expected,
         collateral=DirectoryCollateral(folder) if folder is not None else None,
         at=at,

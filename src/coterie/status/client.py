@@ -18,6 +18,7 @@ from coterie.ratls.connect import Destination
 from coterie.ratls.guests import ThrowAwayIdentity
 from coterie.ratls.request import Exchange, dialled
 from coterie.ratls.schema import NONCE_BYTES
+from coterie.ratls.tokens import demanded_of
 from coterie.ratls.trust import RelyingParty
 from coterie.ratls.verify import CertificateJudge
 from coterie.ratls.voucher import Voucher, verify_voucher
@@ -83,13 +84,20 @@ def ask_status(
         )
         exchange.send(ask)
         nodes = len(trust.contract.nodes)
-        most = answer_bytes(nodes, stapled=ask.wants_collateral)
+        demanded = demanded_of(judged.claims, trust)
+        most = answer_bytes(nodes, stapled=ask.wants_collateral, tokens=bool(demanded))
         answer = exchange.receive(Answered, most=most, items=answer_items(nodes))
         # Check the voucher first: it is cheap to check, and no stranger has one.
         voucher = Voucher.from_cbor(answer.voucher)
         verify_voucher(voucher, judged.claims, contract=trust.contract, at=at)
         fresh = exchange.judge(
-            judged, answer.quote, answer.collateral, nonce=ask.nonce, trust=trust, at=at
+            judged,
+            answer.quote,
+            answer.collateral,
+            answer.tokens,
+            nonce=ask.nonce,
+            trust=trust,
+            at=at,
         )
     return AttestedStatus(answer, fresh.verdict, judged.claims.incarnation)
 

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from coterie.ps.checkpoints.records import DurableCheckpoint
 from coterie.ps.progress import Phase, Progress
-from coterie.ratls.messages import QuoteBytes, Refusal, Staple, evidence_bytes
+from coterie.ratls.messages import QuoteBytes, Refusal, Staple, WithTokens, evidence_bytes
 from coterie.ratls.request import Protocol
 from coterie.ratls.schema import (
     Codec,
@@ -125,7 +125,7 @@ class SeenCluster(Record):
     refused_calls: Count | None
 
 
-class Answered(Message):
+class Answered(WithTokens):
     """The server's only message: of one of the two kinds below.
 
     Attributes:
@@ -163,14 +163,15 @@ PROTOCOL = Protocol(
 )
 
 
-def answer_bytes(nodes: int, *, stapled: bool) -> int:
+def answer_bytes(nodes: int, *, stapled: bool, tokens: bool = False) -> int:
     """Longest content of the frame with a server's answer, or of a refusal in its place.
 
     Args:
         nodes: Number of nodes of the contract.
         stapled: Whether the guest asked for collateral.
+        tokens: Whether the contract demands tokens of the server.
     """
-    return evidence_bytes(stapled=stapled) + _NODE_BYTES * (nodes + 1)
+    return evidence_bytes(stapled=stapled, tokens=tokens) + _NODE_BYTES * (nodes + 1)
 
 
 def answer_items(nodes: int) -> int:

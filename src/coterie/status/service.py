@@ -11,6 +11,7 @@ from coterie.ps.progress import Progress
 from coterie.ratls.guests import Reception, Visit
 from coterie.ratls.peer import Peer
 from coterie.ratls.request import Exchange, fresh_evidence, told_of_refusals
+from coterie.ratls.tokens import own_tokens
 from coterie.ratls.trust import TrustContext
 from coterie.status.messages import (
     ASK_BYTES,
@@ -87,6 +88,7 @@ class StatusService:
             "quote": quote,
             "voucher": visit.credentials.voucher.to_cbor(),
             "collateral": staple,
+            "tokens": own_tokens(self.trust.tokens, visit.credentials.identity),
             "peers": tuple(_seen(peer) for peer in self._newest_peers()),
         }
         if isinstance(seen, SeenCluster):

@@ -15,6 +15,7 @@ from tests.attestation.snp.forgeries import GUEST, HONEST, ISSUED, TURIN
 from tests.contract.mixed import SNP
 from tests.contract.test_alternatives import REAL
 from tests.contract.test_alternatives import TEXT as ALTERNATIVES
+from tests.contract.test_token_trust import P256, TABLE
 
 AT = "2026-03-01T12:00:00Z"
 
@@ -92,6 +93,17 @@ def test_evidence_is_judged_by_a_contract(file: Path) -> None:
         code, said = run("verify", file, *options, "--at", AT)
         assert (code, said["failed_check"]) == (3, "tee_kind")
         assert said["expected"] == ("from SEV-SNP" if role == "ps" else "from SGX")
+        assert "tokens" not in said["not_judged"]  # type: ignore[operator]
+
+
+def test_tokens_that_a_contract_demands_are_named_as_not_judged(file: Path) -> None:
+    """Stored evidence has none."""
+    contract = file.with_name("contract.toml")
+    contract.write_text(SNP + TABLE.format(keys=f'"{P256}"'))
+    collateral = file.with_name("collateral.json")
+    options = ("--contract", contract, "--role", "worker", "--collateral", collateral)
+    _, said = run("verify", file, *options, "--at", AT)
+    assert "tokens" in said["not_judged"]  # type: ignore[operator]
 
 
 def test_evidence_without_a_node_is_judged_by_the_table_of_its_kind(file: Path) -> None:

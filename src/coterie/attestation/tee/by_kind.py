@@ -29,6 +29,7 @@ def open_tee(
     pcrs: tuple[int, ...] = (),
     endorsements: EndorsementSource | None = None,
     td_quotes: TdQuotes | None = None,
+    launcher: Path | None = None,
 ) -> Tee:
     """Opens this machine's TEE of one kind.
 
@@ -40,6 +41,7 @@ def open_tee(
         pcrs: PCRs that the contract lists (Azure only).
         endorsements: Source of the signing key's certificates that the host does not give (SNP only).
         td_quotes: Makes quotes of the paravisor's TDREPORT (Azure above TDX only).
+        launcher: Socket of the launcher that asks for quotes, if this process cannot (TDX only).
 
     Raises:
         EnvironmentUnfit: The package cannot be measured (simulated only). Missing hardware is found
@@ -49,6 +51,10 @@ def open_tee(
         from coterie.attestation.tee.gramine import GramineTee
 
         return GramineTee(root)
+    if kind == "tdx" and launcher is not None:
+        from coterie.attestation.tee.confidential_space import ConfidentialSpaceTee
+
+        return ConfidentialSpaceTee(launcher)
     if kind == "tdx":
         from coterie.attestation.tee.tdx import TdxTee
 

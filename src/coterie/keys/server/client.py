@@ -11,6 +11,7 @@ from typing import ClassVar
 from coterie.address import Address
 from coterie.attestation.collateral_source import CollateralSource
 from coterie.attestation.tee.base import Tee
+from coterie.attestation.tokens.sources import TokenSource
 from coterie.contract import Contract
 from coterie.contract.signatures import verify_statement
 from coterie.errors import (
@@ -38,6 +39,7 @@ from coterie.ratls.guests import KeyReader
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.refusals import Refused, Tally, log_refusal
 from coterie.ratls.request import Exchange, dialled, fresh_evidence
+from coterie.ratls.tokens import own_tokens
 from coterie.ratls.voucher import Voucher
 from coterie.sealed.sealed_file import ID_BYTES, KEY_BYTES
 from coterie.waiting import Backoff, Failure, WaitSink, trying, untold
@@ -66,6 +68,7 @@ class KeyServerClient:
         failed: Called for answers without a valid proof, as `Tally` reports them; requests go on.
         on_wait: Called, at growing intervals, while the server has not answered with its party's
             signature.
+        tokens: Source of this node's tokens, if the contract demands any of its role.
     """
 
     address: Address
@@ -78,6 +81,7 @@ class KeyServerClient:
     waiter: Callable[[float], bool] = threading.Event().wait
     failed: Refused = log_refusal
     on_wait: WaitSink = untold
+    tokens: TokenSource | None = None
     over_network: ClassVar[bool] = True
 
     def vouch(self, identity: NodeIdentity) -> Voucher:
@@ -203,6 +207,7 @@ def _converse(client: KeyServerClient, identity: NodeIdentity, wish: _Wish) -> b
             voucher=wish.voucher,
             quote=quote,
             collateral=staple,
+            tokens=own_tokens(client.tokens, identity),
         )
         exchange.send(request)
         return exchange.receive(Grant, most=GRANT_BYTES).content

@@ -19,6 +19,7 @@ from coterie.ratls.messages import (
     Refusal,
     Staple,
     VoucherBytes,
+    WithTokens,
     evidence_bytes,
 )
 from coterie.ratls.request import Protocol
@@ -49,7 +50,7 @@ class ServerHello(Message):
     wants_collateral: bool
 
 
-class KeyRequest(Message):
+class KeyRequest(WithTokens):
     """A node's request.
 
     Attributes:
@@ -99,10 +100,11 @@ PROTOCOL = Protocol(
 )
 
 
-def request_bytes(*, stapled: bool) -> int:
+def request_bytes(*, stapled: bool, tokens: bool = False) -> int:
     """Longest content of the frame with a node's request.
 
     Args:
         stapled: Whether the server asked the node for its collateral.
+        tokens: Whether the contract demands tokens of the node.
     """
-    return evidence_bytes(stapled=stapled)
+    return evidence_bytes(stapled=stapled, tokens=tokens)

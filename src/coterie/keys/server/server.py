@@ -10,7 +10,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from coterie.address import Address
-from coterie.attestation.appraiser import Appraiser
+from coterie.attestation.appraiser import contracted_appraiser
 from coterie.attestation.clock import FlooredClock
 from coterie.attestation.collateral_options import collateral_from_options
 from coterie.attestation.measurement import own_package_measurement
@@ -73,7 +73,7 @@ class KeyServer:
             own = own_package_measurement(tensorflow=policy.contract.tensorflow is not None)
         self._trust = RelyingParty(
             contract=policy.contract,
-            appraiser=Appraiser(policy.trust, own_measurement=own),
+            appraiser=contracted_appraiser(policy.trust, own_measurement=own, folder=collateral),
             collateral=collateral_from_options(
                 policy.trust.kinds,
                 pccs_url=pccs_url,

@@ -28,6 +28,7 @@ from coterie.ratls.deadline import Deadline
 from coterie.ratls.guests import ThrowAwayIdentity
 from coterie.ratls.request import Exchange, tls_session, told_of_refusals
 from coterie.ratls.schema import NONCE_BYTES
+from coterie.ratls.tokens import demanded_of
 from coterie.ratls.trust import RelyingParty
 from coterie.ratls.verify import CertificateJudge, JudgedCertificate
 from coterie.ratls.voucher import VOUCHER_LIFETIME, sign_voucher
@@ -96,12 +97,14 @@ class KeyService:
             wants_collateral=judged.collateral is None,
         )
         exchange.send(hello)
-        most = request_bytes(stapled=hello.wants_collateral)
+        demanded = demanded_of(judged.claims, self._trust)
+        most = request_bytes(stapled=hello.wants_collateral, tokens=bool(demanded))
         request = exchange.receive(KeyRequest, most=most)
         exchange.judge(
             judged,
             request.quote,
             request.collateral,
+            request.tokens,
             nonce=hello.nonce,
             trust=self._trust,
             at=at,

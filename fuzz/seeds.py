@@ -52,15 +52,18 @@ from fuzz.targets import (
     COLLATERAL,
     DENSE,
     DIM,
+    ENDORSEMENT,
     MACHINES,
     PEER,
     PKI,
+    PUBLISHED,
     QUOTE,
     SERVER,
     SMALL_RUN,
     SNP_COLLATERAL,
     SNP_QUOTES,
     SUMS,
+    TOKEN,
     VTPM_QUOTES,
     WIDTH,
 )
@@ -75,6 +78,8 @@ def seeds(target: str) -> Iterator[bytes]:
         "quote": _quotes,
         "snp": _snp,
         "vtpm": _vtpm,
+        "endorsement": _endorsements,
+        "token": _tokens,
         "certificate": _certificates,
         "throw-away": _throw_away,
         "connection": _connections,
@@ -112,6 +117,17 @@ def _snp() -> Iterator[bytes]:
     turin = SimulatedAmd(product="Turin", key="vlek", tcb=Tcb(1, 1, 4, 71, fmc=1))
     for version in (2, 3, 5):
         yield turin.evidence(GuestFields(b"\3" * 48, version=version, platform_info=1))
+
+
+def _endorsements() -> Iterator[bytes]:
+    yield PUBLISHED
+    yield PUBLISHED + b"\x1a\1x"
+    yield ENDORSEMENT.statement
+
+
+def _tokens() -> Iterator[bytes]:
+    yield TOKEN
+    yield TOKEN.rsplit(b".", 1)[0] + b".AA"
 
 
 def _vtpm() -> Iterator[bytes]:

@@ -18,6 +18,8 @@ from google.protobuf.message import DecodeError
 
 from coterie.attestation.appraiser import assess
 from coterie.attestation.collateral import Collateral
+from coterie.attestation.endorsed.document import read_endorsement
+from coterie.attestation.endorsed.signature import verify_signature
 from coterie.attestation.evidence import read_collateral
 from coterie.attestation.pccs import Answer, PccsCollateral
 from coterie.attestation.quote import Quote, parse_quote
@@ -25,13 +27,19 @@ from coterie.attestation.snp.quote import parse_snp_quote, read_table
 from coterie.attestation.tee.by_kind import root_for
 from coterie.attestation.tee.simulated.azure import SimulatedVm
 from coterie.attestation.tee.simulated.pki import SimulatedPki
+from coterie.attestation.tee.simulated.publisher import SimulatedPublisher
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
 from coterie.attestation.tee.simulated.snp_vendor import GuestFields, SimulatedAmd
+from coterie.attestation.tee.simulated.tokens import SimulatedTokens
+from coterie.attestation.tokens.verification import verify_tokens
+from coterie.attestation.verdict import CheckList
 from coterie.attestation.vtpm.hcl_report import HclReport
 from coterie.attestation.vtpm.quote import parse_vtpm_quote
 from coterie.attestation.vtpm.runtime_data import RuntimeData
 from coterie.attestation.vtpm.tpm_quote import TpmQuote
 from coterie.contract import Contract, parse_contract
+from coterie.contract.endorsement_trust import SIMULATED_PUBLISHER
+from coterie.contract.token_trust import SIMULATED_SERVICE, TokenTrust
 from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed, MessageRefused
 from coterie.keys.server import messages as key_messages
 from coterie.kinds import SigningKey, TeeKind
@@ -87,6 +95,17 @@ SNP_COLLATERAL = AMD.collateral(AT)
 MACHINES = (SimulatedVm(), SimulatedVm(tdx=True))
 VTPM_QUOTES = tuple(vm.evidence(bytes(64), (4, 7, 11)) for vm in MACHINES)
 TDX_COLLATERAL = SimulatedPki(tee="TDX").collateral(AT)
+PUBLISHED = SimulatedPublisher(snp=((1, bytes(48)),), tdx=((8, bytes(48)),)).document()
+ENDORSEMENT = read_endorsement(PUBLISHED)
+DEMANDED = TokenTrust(
+    service="google",
+    issuer="https://tokens.example",
+    audience="fuzz",
+    keys=(SIMULATED_SERVICE,),
+    algorithms=("ES256",),
+    nonce_claim="eat_nonce",
+)
+TOKEN = SimulatedTokens((DEMANDED,), lambda: AT).tokens(bytes(64))
 SERVER = ThrowAwayIdentity.create(AT)
 CHAIN_HEADERS = (
     "tcb-info-issuer-chain",
@@ -180,6 +199,25 @@ def snp(data: bytes) -> None:
     outcome = assess(data, SNP_COLLATERAL, kind=kind, root=root_for(kind), policies=(), at=AT)
     # Everything in it is signed, or has one encoding.
     assert outcome.verdict is None or data in SNP_QUOTES
+
+
+def endorsement(data: bytes) -> None:
+    """A launch endorsement: read within its bounds, and accepted only as its publisher signed it."""
+    try:
+        parsed = read_endorsement(data)
+        verify_signature(parsed, roots=(SIMULATED_PUBLISHER,), at=AT, checks=CheckList())
+    except EvidenceRefused:
+        return
+    # Fields that are not known may stand around what is signed.
+    assert parsed.statement == ENDORSEMENT.statement
+
+
+def token(data: bytes) -> None:
+    """A token of an attestation service: accepted only as the service signed it."""
+    with suppress(EvidenceRefused):
+        verify_tokens([data], [DEMANDED], report_data=bytes(64), at=AT, checks=CheckList())
+        # What base64url leaves open in a last character is no part of the signed bytes.
+        assert data.rsplit(b".", 1)[0] == TOKEN.rsplit(b".", 1)[0]
 
 
 def vtpm(data: bytes) -> None:
@@ -486,6 +524,7 @@ def _inputs() -> SessionInputs:
         wants_collateral=False,
         prove=lambda _, *, staple: (QUOTE, b"{}" if staple else b""),
         judge=_judge,
+        judge_tokens=lambda _: None,
     )
 
 
@@ -506,6 +545,8 @@ TARGETS = {
     "quote": Target(quote, 1 << 14),
     "snp": Target(snp, 1 << 14),
     "vtpm": Target(vtpm, 1 << 14),
+    "endorsement": Target(endorsement, 1 << 13),
+    "token": Target(token, 1 << 11),
     "certificate": Target(certificate, 1 << 14),
     "throw-away": Target(throw_away, 1 << 11),
     "connection": Target(connection, 1 << 14),

@@ -206,7 +206,7 @@ MUTATIONS = (
     ),
     _appraiser(
         "report-data-left-out",
-        "            policies = (*policies, ReportDataIs(report_data))\n",
+        "            policies = (*policies, self._bound(report_data, role, kind))\n",
         "            policies = (*policies,)\n",
         "a quote may have been made for anything",
     ),

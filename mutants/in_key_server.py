@@ -176,6 +176,7 @@ MUTATIONS = (
         "            judged,\n"
         "            request.quote,\n"
         "            request.collateral,\n"
+        "            request.tokens,\n"
         "            nonce=hello.nonce,\n"
         "            trust=self._trust,\n"
         "            at=at,\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mutants.in_attestation import MUTATIONS as ATTESTATION
+from mutants.in_beside_evidence import MUTATIONS as BESIDE_EVIDENCE
 from mutants.in_chains import MUTATIONS as CHAINS
 from mutants.in_checkpoints import MUTATIONS as CHECKPOINTS
 from mutants.in_key_server import MUTATIONS as KEYSERVER
@@ -44,4 +45,5 @@ TABLE = (
     *TENSORFLOW_CALLS,
     *KINDS,
     *VTPM,
+    *BESIDE_EVIDENCE,
 )

@@ -41,6 +41,7 @@ _PATTERNS = {
     r"^[\x21-\x7e][\x20-\x7e]{0,127}$": ("text", "1 to 128 characters of ASCII, no space first"),
     r"^[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}$": ("text", "`MAJOR.MINOR.BUILD`"),
     r"^([0-9]|1[0-9]|2[0-3])$": ("text", "names from `0` to `23`"),
+    r"^[\x21-\x7e]{1,200}$": ("text", "names of 1 to 200 characters of ASCII, no space"),
     r"^INTEL-(SA|DOC)-[0-9]{5}$": ("text", "`INTEL-SA-` or `INTEL-DOC-` and 5 digits"),
 }
 

@@ -200,8 +200,8 @@ MUTATIONS = (
     ),
     _contracted(
         "own-means-any",
-        '        policies.append(MeasurementIn("mrenclave", own))\n',
-        '        policies.append(MeasurementIn("mrenclave", own)) if own else None\n',
+        '        policies.append(MeasurementIn("mrenclave", own, own=True))\n',
+        '        policies.append(MeasurementIn("mrenclave", own, own=True)) if own else None\n',
         "a node that does not know its own measurement accepts every program",
     ),
     _appraiser(

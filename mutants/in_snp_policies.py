@@ -203,8 +203,8 @@ MUTATIONS = (
     ),
     _contracted(
         "own-means-any",
-        '        policies.append(MeasurementIn("launch_measurement", own))\n',
-        '        policies.append(MeasurementIn("launch_measurement", own)) if own else None\n',
+        '        policies.append(MeasurementIn("launch_measurement", own, own=True))\n',
+        '        policies.append(MeasurementIn("launch_measurement", own, own=True)) if own else None\n',
         "a node that does not know its own measurement accepts every guest",
     ),
     _contracted(

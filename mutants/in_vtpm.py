@@ -81,7 +81,7 @@ MUTATIONS = (
     ),
     _contracted(
         "own-program-not-compared",
-        'policies.append(MeasurementIn(f"pcr{PROGRAM_PCR}", own))',
+        'policies.append(MeasurementIn(f"pcr{PROGRAM_PCR}", own, own=True))',
         "_ = own",
         "any program is accepted in a simulated guest",
     ),

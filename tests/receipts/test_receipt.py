@@ -129,6 +129,10 @@ def test_another_program_is_refused(finished: Scene) -> None:
             ),
         )
     assert refusal.value.place == "line 4 (attested)"
+    # Nobody can build again what a run in the past was measured as.
+    assert refusal.value.remedy == (
+        "run the same release of Coterie on both sides, also to verify what one has recorded"
+    )
 
 
 def test_an_unfinished_receipt_can_be_read_but_not_accepted(scene: Scene) -> None:

@@ -37,7 +37,7 @@ def policies_of(table: RoleTrust, own_measurement: bytes | None) -> tuple[Policy
         policies.append(MinimumEvaluation(table.minimum_tcb_evaluation_number))
     if table.measurement == "own":
         own = () if own_measurement is None else (own_measurement.hex(),)
-        policies.append(MeasurementIn("mrenclave", own))
+        policies.append(MeasurementIn("mrenclave", own, own=True))
     if table.mrenclave:
         policies.append(MeasurementIn("mrenclave", table.mrenclave))
     if (

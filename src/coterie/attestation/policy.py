@@ -153,10 +153,12 @@ class MeasurementIn:
             ``author_key_digest``, ``host_data``, ``signing_key``; for a virtual TPM ``pcr0`` to
             ``pcr23``, ``secure_boot``, ``console``.
         accepted: Values in hex.
+        own: Whether the one accepted value is this installation's (``measurement = "own"``).
     """
 
     check: str
     accepted: tuple[str, ...]
+    own: bool = False
 
     @property
     def check_names(self) -> tuple[str, ...]:
@@ -172,7 +174,9 @@ class MeasurementIn:
                 f"the peer's {self.check} is not a reference value",
                 expected=" or ".join(self.accepted) or "nothing: no value is listed",
                 seen=seen or f"a TEE without {self.check}",
-                remedy="build the agreed program again, or agree on a contract that lists the value",
+                remedy="run the same release of Coterie on both sides, also to verify what one has recorded"
+                if self.own
+                else "build the agreed program again, or agree on a contract that lists the value",
             )
         checks.passed(self.check, seen)
 

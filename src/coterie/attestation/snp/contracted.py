@@ -34,7 +34,7 @@ def snp_policies_of(table: RoleTrust, own_measurement: bytes | None) -> tuple[Po
     policies: list[Policy] = []
     if table.measurement == "own":
         own = () if own_measurement is None else (padded(own_measurement).hex(),)
-        policies.append(MeasurementIn("launch_measurement", own))
+        policies.append(MeasurementIn("launch_measurement", own, own=True))
     for name in _REFERENCES:
         accepted: tuple[str | int, ...] = getattr(section, name)
         if accepted:

@@ -24,7 +24,7 @@ def vtpm_policies_of(table: RoleTrust, own_measurement: bytes | None) -> tuple[P
     policies: list[Policy] = []
     if table.measurement == "own":
         own = () if own_measurement is None else (extended(own_measurement).hex(),)
-        policies.append(MeasurementIn(f"pcr{PROGRAM_PCR}", own))
+        policies.append(MeasurementIn(f"pcr{PROGRAM_PCR}", own, own=True))
     policies += [
         MeasurementIn(f"pcr{number}", section.pcrs[str(number)]) for number in section.numbers
     ]

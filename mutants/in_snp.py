@@ -15,6 +15,7 @@ _recognition = Of("attestation/recognition.py", "attestation/test_recognition.py
 _certificates = Of("attestation/snp/certificates.py", *_TESTS)
 _endorsement = Of("attestation/snp/endorsement.py", *_TESTS)
 _products = Of("attestation/snp/products.py", *_TESTS)
+_endorsements = Of("attestation/snp/endorsements.py", "attestation/snp/test_snp_tee.py")
 
 MUTATIONS = (
     _report(
@@ -304,5 +305,11 @@ MUTATIONS = (
         "return seen < least",
         "return seen <= least",
         "the very level that is demanded is refused",
+    ),
+    _endorsements(
+        "any-file",
+        "return checked_vcek(found, str(path))",
+        "return found",
+        "a file that is no certificate is sent to peers",
     ),
 )

@@ -13,15 +13,14 @@ from datetime import datetime
 from coterie.attestation.authentic import AnyQuote
 from coterie.attestation.pccs import TIMEOUT_SECONDS, HttpsGet, UrllibHttps, require_https
 from coterie.attestation.snp.collateral import SnpCollateral
-from coterie.attestation.snp.endorsements import read_ca_chain
+from coterie.attestation.snp.endorsement import SHORT_ID_BYTES
+from coterie.attestation.snp.endorsements import checked_vcek, read_ca_chain
 from coterie.attestation.snp.products import PRODUCTS, Product, SnpLine
 from coterie.attestation.snp.quote import SnpQuote
 from coterie.attestation.snp.report import SnpReport
 from coterie.attestation.verdict import collateral_refused
 from coterie.errors import EnvironmentUnfit
 from coterie.kinds import SigningKey
-
-_SHORT_ID_BYTES = 8
 
 
 class KdsCollateral:
@@ -84,13 +83,14 @@ class KdsCollateral:
                 seen=f"chip {report.chip_id.hex()[:32]}, TCB {report.reported_tcb.hex()}",
                 remedy="let the host not hide the chip's id (MASK_CHIP_ID), or give the certificate itself",
             )
-        chip = report.chip_id[:_SHORT_ID_BYTES] if product.short_id else report.chip_id
+        chip = report.chip_id[:SHORT_ID_BYTES] if product.short_id else report.chip_id
         fmc = "" if tcb.fmc is None else f"fmcSPL={tcb.fmc:02}&"
         levels = (
             f"{fmc}blSPL={tcb.bootloader:02}&teeSPL={tcb.tee:02}"
             f"&snpSPL={tcb.snp:02}&ucodeSPL={tcb.microcode:02}"
         )
-        return self._get(f"vcek/v1/{product.name}/{chip.hex()}?{levels}")
+        path = f"vcek/v1/{product.name}/{chip.hex()}"
+        return checked_vcek(self._get(f"{path}?{levels}"), f"{self._base}/{path}")
 
     def _get(self, path: str) -> bytes:
         return self._http.get(f"{self._base}/{path}", TIMEOUT_SECONDS).body

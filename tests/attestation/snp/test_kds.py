@@ -86,6 +86,15 @@ def test_a_certificate_is_asked_for_by_chip_and_tcb() -> None:
         kds.vcek(PRODUCTS["Milan"], hidden)
 
 
+def test_a_chips_certificate_is_one() -> None:
+    report = parse_report(HONEST.report(GUEST))
+    for body in (b"", b"<html>", encode(HONEST.chain[0]).encode(), HONEST.chain[0] + b"\0"):
+        kds = KdsCollateral(URL, http=Service(body=body))
+        with pytest.raises(EnvironmentUnfit, match="gives no certificate of a chip") as failure:
+            kds.vcek(PRODUCTS["Milan"], report)
+        assert failure.value.what.startswith(f"{URL}/vcek/v1/Milan/")
+
+
 def test_a_chain_is_two_certificates() -> None:
     kds = KdsCollateral(URL, http=Service())
     assert kds.ca_chain(PRODUCTS["Milan"], "vcek") == HONEST.chain[1:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from tests.attestation.snp.forgeries import GUEST, HONEST, TURIN, VLEK
 
 DATA = bytes(range(64))
 GENOA = SimulatedAmd(product="Genoa")
+SPAN = (datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
 
 
 @dataclass
@@ -200,6 +202,16 @@ def test_what_the_host_does_not_give_is_asked_for_once(
     assert amd.asked == asked
 
 
+def test_the_next_certificate_that_a_host_gives_takes_the_place_of_the_one_before() -> None:
+    """A cloud provider's key is certified for a year, and a node may run longer."""
+    renewed = replace(VLEK, spans=(("leaf", SPAN),))
+    tree = TsmTree(vendor=VLEK)
+    tee = SnpTee(files=tree)
+    assert tee.quote(DATA) == wanted(VLEK)
+    tree.vendor = renewed
+    assert tee.quote(DATA) == wanted(renewed) != wanted(VLEK)
+
+
 @pytest.mark.parametrize(
     ("vendor", "asked"),
     [(HONEST, ["Milan"]), (GENOA, ["Milan", "Genoa"])],
@@ -243,6 +255,12 @@ def test_a_folder_keeps_what_the_service_gave(tmp_path: Path) -> None:
             endorsements=EndorsementFolder(tmp_path),
         ).quote(DATA)
     assert "snp-vcek-0101010101010101-" in failure.value.expected
+    (leaf,) = tmp_path.glob("*.der")
+    certificate = leaf.read_bytes()
+    leaf.write_bytes(certificate + b"\0")
+    with pytest.raises(EnvironmentUnfit, match="gives no certificate of a chip"):
+        SnpTee(files=TsmTree(given=()), endorsements=EndorsementFolder(tmp_path)).quote(DATA)
+    leaf.write_bytes(certificate)
     (chain,) = tmp_path.glob("*.pem")
     chain.write_text("no certificates")
     with pytest.raises(EnvironmentUnfit, match="gives no certificates"):

@@ -142,7 +142,7 @@ class EndorsementFolder:
         path = self._folder / name
         found = self._read(path, MAX_CERTIFICATE_BYTES)
         if found is not None:
-            return found
+            return checked_vcek(found, str(path))
         if self._source is None:
             raise _no_file(path)
         found = self._source.vcek(product, report)
@@ -163,6 +163,24 @@ class EndorsementFolder:
             write_whole(path, content)
         except OSError as error:
             raise _unfit(path, error) from error
+
+
+def checked_vcek(der: bytes, source: str) -> bytes:
+    """The certificate of a chip's own key, DER, as AMD's service gives it.
+
+    Raises:
+        EnvironmentUnfit: It is no certificate.
+    """
+    try:
+        read_certificate(der)
+    except EvidenceRefused as error:
+        raise EnvironmentUnfit(
+            f"{source} gives no certificate of a chip's own key",
+            expected="a certificate in DER, as AMD gives it",
+            seen=error.seen,
+            remedy="check the address or the file; AMD's service gives it under vcek/v1",
+        ) from error
+    return der
 
 
 def read_ca_chain(text: bytes, source: str) -> tuple[bytes, bytes]:

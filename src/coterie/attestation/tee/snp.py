@@ -49,7 +49,7 @@ class SnpTee:
         self._vmpls = vmpls
         self._endorsements = endorsements
         self._lock = threading.Lock()  # guards the chain
-        self._chain: tuple[tuple[bytes, bytes], tuple[bytes, bytes, bytes]] | None = None
+        self._chain: tuple[tuple[bytes, ...], tuple[bytes, bytes, bytes]] | None = None
 
     @property
     def kind(self) -> TeeKind:
@@ -86,8 +86,11 @@ class SnpTee:
         )
 
     def _chain_of(self, report: SnpReport, table: bytes) -> tuple[bytes, bytes, bytes]:
-        """The chain of a report's signing key; kept as long as chip and TCB stay."""
-        key = (report.chip_id, report.reported_tcb)
+        """The chain of a report's signing key; kept as long as chip, TCB and what the host gives stay.
+
+        A cloud provider may get another VLEK for the same TCB: the host's table has it then.
+        """
+        key = (report.chip_id, report.reported_tcb, table)
         with self._lock:
             if self._chain is None or self._chain[0] != key:
                 self._chain = (key, completed(report, table, self._endorsements))

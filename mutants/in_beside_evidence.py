@@ -16,7 +16,11 @@ _fetching = Of("attestation/endorsed/fetching.py", "attestation/endorsed/test_do
 _demand = Of("contract/endorsement_trust.py", "contract/test_endorsement_trust.py")
 _tokens = Of("attestation/tokens/verification.py", "attestation/tokens/test_token_verification.py")
 _local = Of("attestation/tokens/local.py", "attestation/tokens/test_token_sources.py")
-_http = Of("attestation/local_http.py", "attestation/test_confidential_space.py")
+_http = Of(
+    "attestation/local_http.py",
+    "attestation/test_confidential_space.py",
+    "attestation/test_azure_tee.py",
+)
 _token_demand = Of("contract/token_trust.py", "contract/test_token_trust.py")
 _judged = Of("ratls/tokens.py", "ratls/test_tokens.py")
 _request = Of("ratls/request.py", "ratls/test_tokens_in_exchanges.py")

@@ -169,12 +169,6 @@ MUTATIONS = (
         "near = True",
         "a node sends its report to any host, in the clear",
     ),
-    _service(
-        "no-bound",
-        "    if len(body) > MAX_ANSWER_BYTES:\n",
-        "    if not body:\n",
-        "more than the bound is read as if it were whole",
-    ),
     _complete(
         "own-measurement-of-a-real-tee",
         "if table.measurement is not None and kind not in SIMULATED:",

@@ -1,11 +1,14 @@
-"""Questions over plain http to a service of this very machine, by its unix socket; answers are bounded."""
+"""Questions over plain http to a service of this very machine, by its unix socket or a near address.
+
+Such a service is not trusted, and nothing secret is sent to it. Answers are bounded, in bytes and in time.
+"""
 
 from __future__ import annotations
 
 import json
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
@@ -15,18 +18,37 @@ _OK = 200
 
 
 class LocalHttp:
-    """A service behind a unix socket.
+    """A service of this machine.
 
     Args:
-        path: The socket.
+        place: Its socket or address, for people.
+        connect: Makes a connection to it with a time limit in seconds, which is not open yet.
+        remedy: What to do if it gives no answer.
         seconds: Time for one answer.
         most: Longest answer in bytes.
     """
 
-    def __init__(self, path: Path, *, seconds: float, most: int) -> None:
-        self._path = path
+    def __init__(
+        self,
+        place: str,
+        connect: Callable[[float], HTTPConnection],
+        *,
+        remedy: str = "check the socket's path, and that this machine has such a service",
+        seconds: float,
+        most: int,
+    ) -> None:
+        self._place = place
+        self._connect = connect
+        self._remedy = remedy
         self._seconds = seconds
         self._most = most
+
+    @classmethod
+    def at_socket(cls, path: Path, *, seconds: float, most: int) -> LocalHttp:
+        """The service behind a unix socket."""
+        return cls(
+            str(path), lambda limit: _UnixConnection(path, limit), seconds=seconds, most=most
+        )
 
     def post(self, resource: str, question: Mapping[str, object]) -> bytes:
         """Posts a question in JSON.
@@ -39,7 +61,7 @@ class LocalHttp:
             EnvironmentUnfit: There is no such service, or it has no answer within the bounds.
         """
         deadline = time.monotonic() + self._seconds
-        connection = _UnixConnection(self._path, self._seconds)
+        connection = self._connect(self._seconds)
         try:
             connection.request(
                 "POST", resource, json.dumps(question), {"Content-Type": "application/json"}
@@ -64,10 +86,10 @@ class LocalHttp:
 
     def _unfit(self, resource: str, seen: str) -> EnvironmentUnfit:
         return EnvironmentUnfit(
-            f"the local service {self._path} gives no answer to {resource}",
+            f"the local service {self._place} gives no answer to {resource}",
             expected=f"HTTP status 200 and at most {self._most} bytes",
             seen=seen,
-            remedy="check the socket's path, and that this machine has such a service",
+            remedy=self._remedy,
         )
 
 

@@ -36,7 +36,7 @@ class ConfidentialSpaceTee:
 
     def __init__(self, path: Path, *, seconds: float = SECONDS) -> None:
         self._path = path
-        self._http = LocalHttp(path, seconds=seconds, most=MAX_ANSWER_BYTES)
+        self._http = LocalHttp.at_socket(path, seconds=seconds, most=MAX_ANSWER_BYTES)
 
     @property
     def kind(self) -> TeeKind:

@@ -10,17 +10,17 @@ from __future__ import annotations
 import base64
 import ipaddress
 import json
-import time
 import urllib.parse
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from http.client import HTTPConnection
 from typing import Protocol
 
+from coterie.attestation.local_http import LocalHttp
 from coterie.attestation.quote import MAX_QUOTE_BYTES
 from coterie.errors import EnvironmentUnfit
 
 TIMEOUT_SECONDS = 20.0
 MAX_ANSWER_BYTES = 2 * MAX_QUOTE_BYTES
-_OK = 200
+_REMEDY = "check --td-quote-url, and that this guest is a TDX machine of Azure"
 
 
 class TdQuotes(Protocol):
@@ -47,51 +47,33 @@ class TdQuoteService:
     """
 
     def __init__(self, url: str, *, seconds: float = TIMEOUT_SECONDS) -> None:
-        self._host, self._port, self._path = _parts(url)
-        self._seconds = seconds
+        host, port, self._resource = _parts(url)
+        self._http = LocalHttp(
+            url,
+            lambda limit: HTTPConnection(host, port, timeout=limit),
+            remedy=_REMEDY,
+            seconds=seconds,
+            most=MAX_ANSWER_BYTES,
+        )
 
     def quote(self, td_report: bytes) -> bytes:
         """Asks for the quote of a TDREPORT; raises as the protocol says."""
         text = base64.urlsafe_b64encode(td_report).rstrip(b"=").decode()
-        connection = HTTPConnection(self._host, self._port, timeout=self._seconds)
-        try:
-            connection.request(
-                "POST",
-                self._path,
-                json.dumps({"report": text}),
-                {"Content-Type": "application/json"},
-            )
-            with connection.getresponse() as response:
-                body = self._read(response)
-        except (OSError, HTTPException) as error:
-            raise _unavailable(f"{type(error).__name__}: {error}"[:200]) from error
-        finally:
-            connection.close()
-        return _quote_in(body)
-
-    def _read(self, response: HTTPResponse) -> bytes:
-        """Reads a body up to one byte more than the bound; gives up on a slow service."""
-        if response.status != _OK:
-            raise _unavailable(f"HTTP status {response.status}")
-        deadline, body = time.monotonic() + self._seconds, b""
-        while len(body) <= MAX_ANSWER_BYTES and (
-            piece := response.read1(MAX_ANSWER_BYTES + 1 - len(body))
-        ):
-            body += piece
-            if time.monotonic() > deadline:
-                raise _unavailable(f"no whole answer within {self._seconds:.0f} s")
-        return body
+        return _quote_in(self._http.post(self._resource, {"report": text}))
 
 
 def _quote_in(body: bytes) -> bytes:
-    if len(body) > MAX_ANSWER_BYTES:
-        raise _unavailable(f"more than {MAX_ANSWER_BYTES} bytes")
     try:
         said = json.loads(body)
         text = said["quote"].encode("ascii").rstrip(b"=")
         return base64.b64decode(text + b"=" * (-len(text) % 4), b"-_", validate=True)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise _unavailable(f"no quote: {error!r}"[:200]) from error
+        raise EnvironmentUnfit(
+            "the platform's service gave no TD quote",
+            expected='JSON with "quote", base64url',
+            seen=f"no quote: {error!r}"[:200],
+            remedy=_REMEDY,
+        ) from error
 
 
 def _parts(url: str) -> tuple[str, int, str]:
@@ -111,12 +93,3 @@ def _parts(url: str) -> tuple[str, int, str]:
             remedy="give the address that the cloud documents for its guests (docs/platforms/azure.md)",
         )
     return str(host), 80 if port is None else port, parts.path or "/"
-
-
-def _unavailable(seen: str) -> EnvironmentUnfit:
-    return EnvironmentUnfit(
-        "the platform's service gave no TD quote",
-        expected='HTTP status 200 and JSON with "quote", base64url',
-        seen=seen,
-        remedy="check --td-quote-url, and that this guest is a TDX machine of Azure",
-    )

@@ -44,7 +44,7 @@ class SocketTokens:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._demanded = demanded
-        self._http = LocalHttp(path, seconds=SECONDS, most=MAX_TOKEN_BYTES)
+        self._http = LocalHttp.at_socket(path, seconds=SECONDS, most=MAX_TOKEN_BYTES)
         self._monotonic = monotonic
         self._lock = threading.Lock()  # also lets one thread ask for all that wait
         self._kept: tuple[bytes, float, bytes] = (b"", 0.0, b"")

@@ -11,7 +11,7 @@ import pytest
 from coterie.contract import parse_contract
 from coterie.contract.vtpm_trust import VtpmTrust
 from coterie.errors import ContractInvalid
-from coterie.guest.tables import ROLES, Measurements, kind_of, trust_tables
+from coterie.guest.tables import Measurements, kind_of, table_names, trust_tables
 from coterie.kinds import TeeKind
 from tests.contract.test_alternatives import TEXT
 
@@ -20,10 +20,11 @@ MEASURED = Measurements(
     pcrs={pcr: bytes([pcr]) * 32 for pcr in (4, 5, 8, 9, 11, 12, 13, 14, 15)},
     rtmrs={number: bytes([number]) * 48 for number in (1, 2, 3)},
 )
+PS = ("trust.roles.ps",)
 
 
 def test_tdx_gets_the_registers_of_the_image_and_a_note_of_the_rest() -> None:
-    text = trust_tables(MEASURED, ROLES["worker"], "tdx")
+    text = trust_tables(MEASURED, ("trust.roles.worker", "trust.roles.chief"), "tdx")
     roles = tomllib.loads(text)["trust"]["roles"]
     expected = {f"rtmr{number}": [f"0{number}" * 48] for number in (1, 2, 3)}
     assert roles == {"worker": expected, "chief": expected}
@@ -31,22 +32,22 @@ def test_tdx_gets_the_registers_of_the_image_and_a_note_of_the_rest() -> None:
 
 
 def test_a_simulated_guest_gets_its_program_and_the_warning() -> None:
-    text = trust_tables(MEASURED, ROLES["ps"], "simulated")
+    text = trust_tables(MEASURED, PS, "simulated")
     assert tomllib.loads(text) == {"trust": {"roles": {"ps": {"mrenclave": ["01" * 32]}}}}
     assert "SIMULATED: proves nothing" in text
 
 
 def test_snp_gets_the_launch_digest_if_the_firmware_is_known() -> None:
-    known = trust_tables(replace(MEASURED, launch=b"\2" * 48), ("ps",), "snp")
+    known = trust_tables(replace(MEASURED, launch=b"\2" * 48), PS, "snp")
     table = {"trust": {"roles": {"ps": {"snp": {"launch_measurement": ["02" * 48]}}}}}
     assert tomllib.loads(known) == table
-    unknown = trust_tables(MEASURED, ("ps",), "snp")
+    unknown = trust_tables(MEASURED, PS, "snp")
     assert tomllib.loads(unknown) == {"trust": {"roles": {"ps": {"snp": {}}}}}
     assert "# launch_measurement: give the firmware with --ovmf" in unknown
 
 
 def test_a_simulated_snp_guest_gets_its_program_in_the_length_of_a_launch_digest() -> None:
-    text = trust_tables(MEASURED, ("ps",), "simulated-snp")
+    text = trust_tables(MEASURED, PS, "simulated-snp")
     measured = tomllib.loads(text)["trust"]["roles"]["ps"]["snp"]["launch_measurement"]
     assert measured == ["01" * 32 + "00" * 16]
     assert "SIMULATED: proves nothing" in text
@@ -62,7 +63,7 @@ def test_a_simulated_snp_guest_gets_its_program_in_the_length_of_a_launch_digest
 def test_a_guest_of_azure_gets_its_pcrs_and_a_note_of_the_paravisor(
     tee: TeeKind, below: str
 ) -> None:
-    text = trust_tables(MEASURED, ("ps",), tee)
+    text = trust_tables(MEASURED, PS, tee)
     said = tomllib.loads(text)["trust"]["roles"]["ps"]["vtpm"]
     pcrs = {str(pcr): [f"{pcr:02x}" * 32] for pcr in (4, 9, 11, 12, 13)}
     assert said == {"secure_boot": [False], "pcrs": pcrs}
@@ -75,14 +76,37 @@ def test_a_guest_of_azure_gets_its_pcrs_and_a_note_of_the_paravisor(
 def test_a_simulated_guest_of_azure_gets_its_program_as_its_simulated_tpm_has_it(
     tee: TeeKind,
 ) -> None:
-    text = trust_tables(MEASURED, ("ps",), tee)
+    text = trust_tables(MEASURED, PS, tee)
     expected = hashlib.sha256(bytes(32) + MEASURED.program).hexdigest()
     assert tomllib.loads(text)["trust"]["roles"]["ps"]["vtpm"] == {"pcrs": {"11": [expected]}}
     assert "SIMULATED: proves nothing" in text
 
 
+def test_a_kind_among_several_gets_the_table_that_names_it() -> None:
+    mixed = parse_contract(TEXT.encode(), "t")
+    first = list(table_names(mixed, "worker", "simulated-snp"))
+    second = list(table_names(mixed, "worker", "simulated-azure-snp"))
+    assert first == ["trust.roles.worker", "trust.roles.chief"]
+    assert second == ["trust.roles.worker.alternatives", "trust.roles.chief"]
+    assert list(table_names(mixed, "ps", "simulated")) == ["trust.roles.ps"]
+    assert list(table_names(mixed, "ps", "snp")) == []
+
+
+@pytest.mark.parametrize(
+    ("tee", "path"),
+    [("tdx", "rtmr1"), ("snp", "snp"), ("azure-snp", "vtpm"), ("azure-tdx", "vtpm")],
+)
+def test_a_table_among_several_names_its_kind(tee: TeeKind, path: str) -> None:
+    measured = replace(MEASURED, launch=b"\2" * 48)
+    said = tomllib.loads(trust_tables(measured, ("trust.roles.ps.alternatives",), tee))
+    (table,) = said["trust"]["roles"]["ps"]["alternatives"]
+    alone = tomllib.loads(trust_tables(measured, PS, tee))["trust"]["roles"]["ps"]
+    assert table == {"tee": tee, **alone}
+    assert table[path]
+
+
 def test_pcrs_are_told_except_those_that_clouds_write_anew() -> None:
-    lines = [line for line in trust_tables(MEASURED, ("ps",), "tdx").splitlines() if "PCR" in line]
+    lines = [line for line in trust_tables(MEASURED, PS, "tdx").splitlines() if "PCR" in line]
     assert lines == [f'# SHA-256 PCR {pcr}: "{f"{pcr:02x}" * 32}"' for pcr in (4, 9, 11, 12, 13)]
 
 

@@ -127,7 +127,7 @@ def guest(
     from coterie.guest.building import build_guest, described
     from coterie.guest.launch import SnpMachine
     from coterie.guest.platform import find_platform
-    from coterie.guest.tables import ROLES, kind_of, trust_tables
+    from coterie.guest.tables import kind_of, table_names, trust_tables
 
     terms = load_contract(contract)
     machine = None if ovmf is None else SnpMachine(ovmf, processors, processor_model)
@@ -149,7 +149,8 @@ def guest(
         return
     for one in built:
         typer.echo(f"# {one.folder}: {one.octets >> 20:,} MiB, root {one.root.hex()}")
-        typer.echo(trust_tables(one.measured, ROLES[one.image], kinds[one.image]))
+        kind = kinds[one.image]
+        typer.echo(trust_tables(one.measured, table_names(terms, one.image, kind), kind))
 
 
 @app.command()

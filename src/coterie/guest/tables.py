@@ -21,6 +21,7 @@ ROLES: Final[dict[ImageName, tuple[Role, ...]]] = {
 }
 # PCR 5 has the partition table, which a cloud may write anew; it says nothing of what is started.
 _LISTED_PCRS: Final = (4, 9, 11, 12, 13)
+_ALTERNATIVES: Final = ".alternatives"
 _OF_THE_HOST: Final = ("mrtd", "rtmr0", "td_attributes", "xfam")
 
 
@@ -71,22 +72,42 @@ def kind_of(contract: Contract, image: ImageName, wanted: TeeKind | None = None)
     return wanted or kinds.pop()
 
 
-def trust_tables(measured: Measurements, roles: Iterable[Role], tee: TeeKind) -> str:
+def table_names(contract: Contract, image: ImageName, tee: TeeKind) -> Iterator[str]:
+    """Names of the contract's tables for the roles that run an image, and a kind of TEE.
+
+    Args:
+        contract: The contract; a role without any table yet gets one.
+        image: The image.
+        tee: The kind of TEE.
+    """
+    for role in ROLES[image]:
+        kinds = list(contract.trust.tables(role)) or [tee]
+        if tee in kinds:
+            yield f"trust.roles.{role}{'' if tee == kinds[0] else _ALTERNATIVES}"
+
+
+def trust_tables(measured: Measurements, names: Iterable[str], tee: TeeKind) -> str:
     """Tables to paste into the contract, for one kind of TEE; PCRs are comments where it has none.
 
     Args:
         measured: The measurements.
-        roles: The roles that run the image.
+        names: The tables' names, of ``table_names``.
         tee: The kind of TEE.
     """
-    return "\n".join(_table(measured, role, tee) for role in roles)
+    return "\n".join(_table(measured, name, tee) for name in names)
 
 
-def _table(measured: Measurements, role: Role, tee: TeeKind) -> str:
-    table = f"trust.roles.{role}"
+def _table(measured: Measurements, table: str, tee: TeeKind) -> str:
+    lines: list[str] = []
+    within = tee in OF_SNP or tee in OF_VTPM  # the values have a table of their own
+    if table.endswith(_ALTERNATIVES):
+        lines += [f"[[{table}]]", f'tee = "{tee}"']
+    elif not within:
+        lines.append(f"[{table}]")
     if tee in OF_VTPM:
-        return "\n".join(_vtpm_lines(measured, table, tee)) + "\n"
-    lines = [f"[{table}.snp]" if tee in OF_SNP else f"[{table}]"]
+        return "\n".join((*lines, *_vtpm_lines(measured, table, tee))) + "\n"
+    if within:
+        lines.append(f"[{table}.snp]")
     if tee == "simulated":
         lines.append(f'mrenclave = ["{measured.program.hex()}"]  # SIMULATED: proves nothing')
     elif tee == "simulated-snp":

@@ -64,6 +64,34 @@ REFUSALS: list[tuple[str, Mode, TeeName, Callable[[Object], None], str]] = [
         *("hfl", "sgx", replaced('name = "bolt-worker"', 'name = "bolt-worker"\ntee = "tdx"')),
         "node bolt-worker runs in the TEE tdx, and the values say nowhere where that is: give placements.tdx",
     ),
+    *(
+        (
+            f"{key} of a real node",
+            *(
+                "hfl",
+                "sgx",
+                replaced("[trust.roles.worker]", f"[trust.roles.worker]\n{key} = {value}"),
+            ),
+            f"trust.roles.worker demands {key}, and the chart gives nodes no source of it",
+        )
+        for key, value in (
+            ("endorsement", '{roots = ["00"]}'),
+            ("tokens", '[{issuer = "https://x"}]'),
+            ("launcher", '"confidential-space"'),
+        )
+    ),
+    (
+        "tokens of one of several kinds",
+        *(
+            "hfl",
+            "sgx",
+            replaced(
+                "\n[trust.roles.worker]",
+                "\n[[trust.roles.worker.alternatives]]\ntokens = [{}]\n[trust.roles.worker]",
+            ),
+        ),
+        "trust.roles.worker demands tokens",
+    ),
     (
         *("a place for nobody", "hfl", "sgx", put("placements.simulated", {})),
         "placements.simulated is for no node: the contract's run in sgx",

@@ -24,6 +24,16 @@ run start in a state that its nodes refuse anyway is refused here, by name.
 {{- end -}}
 {{- $real := false -}}
 {{- range $kinds -}}{{- if not (hasPrefix "simulated" .) -}}{{- $real = true -}}{{- end -}}{{- end -}}
+{{- /* Real nodes take documents from a directory and tokens from a socket, which the chart does not give them. */ -}}
+{{- range $role, $table := $trust.roles -}}
+  {{- range $one := prepend ($table.alternatives | default list) $table -}}
+    {{- range $key := list "endorsement" "tokens" "launcher" -}}
+      {{- if and $real (hasKey $one $key) -}}
+        {{- fail (printf "trust.roles.%s demands %s, and the chart gives nodes no source of it: run them by coterie node" $role $key) -}}
+      {{- end -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
 {{- range $kind, $_ := $values.placements -}}
   {{- if not (has $kind $kinds) -}}
     {{- fail (printf "placements.%s is for no node: the contract's run in %s" $kind (join ", " (uniq $kinds))) -}}

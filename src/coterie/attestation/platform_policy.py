@@ -84,8 +84,8 @@ class PlatformIn:
     """The platform belongs to a listed family or is listed itself.
 
     Attributes:
-        field: ``fmspc`` or ``ppid``; for SNP ``product`` or ``chip_id``.
-        accepted: Values in hex, or names of product lines.
+        field: ``fmspc`` or ``ppid``; for SNP ``chip_id``.
+        accepted: Values in hex.
     """
 
     field: str
@@ -98,8 +98,8 @@ class PlatformIn:
 
     def verify(self, evidence: AuthenticEvidence, checks: CheckList) -> None:
         """Compares the platform with the list."""
-        family = self.field in {"fmspc", "product"}
-        seen = evidence.platform.family if family else evidence.platform.identifier
+        platform = evidence.platform
+        seen = platform.family if self.field == "fmspc" else platform.identifier
         if seen not in self.accepted:
             raise EvidenceRefused(
                 f"platform_{self.field}",

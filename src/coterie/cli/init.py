@@ -97,7 +97,9 @@ def init(
     minimum_evaluation: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="Oldest accepted TCB evaluation data number; sgx and tdx."
+            min=1,
+            metavar="N",
+            help="Oldest accepted TCB evaluation data number; sgx, tdx and azure-tdx.",
         ),
     ] = None,
     name: Annotated[

@@ -50,7 +50,8 @@ class RoleTrust(Section):
         accepted_tcb_statuses: Platform states that are accepted; must not stay empty. ``Revoked``
             cannot be listed.
         accepted_advisories: Advisories that may be open on an accepted platform.
-        minimum_tcb_evaluation_number: Oldest accepted collateral; required for ``sgx`` and ``tdx``.
+        minimum_tcb_evaluation_number: Oldest accepted collateral; required for ``sgx``, ``tdx`` and
+            ``azure-tdx``.
         fmspc: Accepted platform families (hex; all if empty).
         ppid: Accepted single platforms (hex; all if empty).
         refused_advisories: Advisories that must not be open, while any other may be. Replaces

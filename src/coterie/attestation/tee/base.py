@@ -14,7 +14,7 @@ class TeeDescription:
 
     Attributes:
         kind: Kind of TEE.
-        measurement: This program's own measurement in hex (MRENCLAVE or MRTD), if known.
+        measurement: This program's own measurement in hex, if known; elsewhere each quote shows it.
         details: A sentence on where quotes come from.
     """
 
@@ -32,7 +32,7 @@ class Tee(Protocol):
         ...
 
     def quote(self, report_data: bytes) -> bytes:
-        """Returns a DCAP quote over ``report_data`` (64 bytes).
+        """Returns evidence over ``report_data`` (64 bytes): a DCAP quote, or what its kind has in its place.
 
         Raises:
             EnvironmentUnfit: The TEE's devices are missing or fail.

@@ -192,6 +192,11 @@ def test_collateral_names_what_it_is_for() -> None:
     assert not TURIN.issue(ISSUED).is_for(QUOTE)
     assert not HONEST.issue(ISSUED).is_for(ENCLAVE)
     assert not PKI.issue(ISSUED).is_for(QUOTE)
+    root = HONEST.chain[2]
+    of_no_version = root.replace(b"\xa0\3\2\1\2", b"\xa0\3\2\1\5", 1)
+    assert of_no_version != root
+    odd = parse_evidence(HONEST.evidence(GUEST).replace(root, of_no_version))
+    assert not HONEST.issue(ISSUED).is_for(odd)
     assert QUOTE.platform().name == "snp-milan-vcek"
     stranger = replace(HONEST, ca_name="Coterie Simulated SEV-Rome")
     with pytest.raises(EvidenceRefused) as refusal:

@@ -15,6 +15,7 @@ from coterie.attestation.authentic import AnyCollateral, AnyQuote
 from coterie.attestation.json_collateral import JsonCollateral
 from coterie.attestation.revocation import read_crl
 from coterie.attestation.snp.quote import SnpQuote
+from coterie.unreadable import UNREADABLE
 
 
 @dataclass(frozen=True)
@@ -63,4 +64,8 @@ class SnpCollateral(JsonCollateral):
         if not isinstance(hardware, SnpQuote):
             return False
         crl = read_crl(self.amd_crl, "root_crl")
-        return crl.issuer == x509.load_der_x509_certificate(hardware.chain[-1].der).subject
+        try:
+            root = x509.load_der_x509_certificate(hardware.chain[-1].der)
+            return crl.issuer == root.subject
+        except UNREADABLE:
+            return False

@@ -1,1 +1,1 @@
-"""Trusted execution environments behind one interface: Gramine SGX, TDX, simulated."""
+"""Trusted execution environments behind one interface: Gramine SGX, TDX, SEV-SNP, Azure's virtual TPM, simulated."""

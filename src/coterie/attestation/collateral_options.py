@@ -16,13 +16,11 @@ from coterie.attestation.collateral_source import (
     StapledOnly,
 )
 from coterie.errors import ContractInvalid
-from coterie.kinds import SIMULATED, TeeKind
+from coterie.kinds import OF_SNP, SIMULATED, TeeKind
 
 if TYPE_CHECKING:
     from coterie.attestation.snp.endorsements import EndorsementSource
     from coterie.attestation.tee.td_quotes import TdQuotes
-
-_OF_INTEL: frozenset[TeeKind] = frozenset({"sgx", "tdx", "azure-tdx"})
 
 
 def collateral_from_options(
@@ -60,8 +58,8 @@ def collateral_from_options(
                 )
         return CachedCollateral(SimulatedCollateral(), kinds=kinds)
     for name, value, of_vendor, vendor in (
-        ("--pccs-url", pccs_url, bool(_OF_INTEL & frozenset(kinds)), "Intel's"),
-        ("--kds-url", kds_url, bool({"snp", "azure-snp"} & frozenset(kinds)), "AMD's"),
+        ("--pccs-url", pccs_url, not OF_SNP.issuperset(kinds), "Intel's"),
+        ("--kds-url", kds_url, not OF_SNP.isdisjoint(kinds), "AMD's"),
     ):
         if value is not None and not of_vendor:
             raise ContractInvalid(

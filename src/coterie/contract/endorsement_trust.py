@@ -7,11 +7,10 @@ from typing import Annotated
 from pydantic import Field
 
 from coterie.contract.expiry import Moment
+from coterie.contract.hex_digits import Hex20, Hex32
 from coterie.contract.section import Section
 from coterie.kinds import SIMULATED, TeeKind
 
-Hex20 = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
-Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Number = Annotated[int, Field(ge=1, lt=2**32)]
 Changelist = Annotated[int, Field(ge=1, lt=2**63)]
 

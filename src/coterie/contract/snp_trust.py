@@ -6,14 +6,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from coterie.contract.hex_digits import Hex8, Hex16, Hex32, Hex48, Hex64
 from coterie.contract.section import Section
 from coterie.kinds import SigningKey, SnpProperty
 
-Hex8 = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
-Hex16 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Hex48 = Annotated[str, Field(pattern=r"^[0-9a-f]{96}$")]
-Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
 PatchLevel = Annotated[int, Field(ge=0, lt=2**8)]
 Vmpl = Annotated[int, Field(ge=0, le=3)]
 CloudProvider = Annotated[str, Field(pattern=r"^[\x21-\x7e][\x20-\x7e]{0,127}$")]

@@ -9,22 +9,13 @@ from pydantic import Field, model_validator
 from coterie.contract.complete import check_role
 from coterie.contract.endorsement_trust import EndorsementTrust
 from coterie.contract.expiry import Moment
+from coterie.contract.hex_digits import Hex6, Hex8, Hex16, Hex32, Hex48
 from coterie.contract.section import Section
 from coterie.contract.snp_trust import SnpTrust
 from coterie.contract.token_trust import MAX_TOKENS, TokenTrust
 from coterie.contract.vtpm_trust import VtpmTrust
 from coterie.kinds import ROLES, SIMULATED, Launcher, Role, Stamp, TcbStatus, TeeKind
 
-
-def _hex(octets: int) -> object:
-    return Field(pattern=rf"^[0-9a-f]{{{2 * octets}}}$")
-
-
-Hex6 = Annotated[str, _hex(6)]
-Hex8 = Annotated[str, _hex(8)]
-Hex16 = Annotated[str, _hex(16)]
-Hex32 = Annotated[str, _hex(32)]
-Hex48 = Annotated[str, _hex(48)]
 Advisory = Annotated[str, Field(pattern=r"^INTEL-(SA|DOC)-[0-9]{5}$")]
 Svn = Annotated[int, Field(ge=0, lt=2**16)]
 

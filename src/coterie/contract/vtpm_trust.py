@@ -6,9 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from coterie.contract.hex_digits import Hex32
 from coterie.contract.section import Section
 
-Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 PcrNumber = Annotated[str, Field(pattern=r"^([0-9]|1[0-9]|2[0-3])$")]
 
 

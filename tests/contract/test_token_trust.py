@@ -73,6 +73,22 @@ def test_simulated_and_real_services_never_mix() -> None:
         )
 
 
+def compressed(key: str) -> str:
+    """The same P-256 key with its point in the short form, which libraries read too."""
+    octets = base64.b64decode(key)
+    head = bytes.fromhex("3039301306072a8648ce3d020106082a8648ce3d030107032200")
+    return base64.b64encode(head + bytes([2 + octets[-1] % 2]) + octets[-64:-32]).decode()
+
+
+@pytest.mark.parametrize(
+    "again", [SIMULATED_SERVICE[:-3] + "B==", compressed(SIMULATED_SERVICE), compressed(P256)]
+)
+def test_a_key_has_one_form_so_that_the_simulated_service_has_no_second(again: str) -> None:
+    with pytest.raises(ContractInvalid) as refused:
+        demanded(SNP, again)
+    assert "in the one form that DER and base64 have for it" in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("keys", "change", "seen"),
     [

@@ -6,7 +6,11 @@ import base64
 from typing import Annotated, Literal
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import load_der_public_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+)
 from pydantic import AfterValidator, ConfigDict, Field
 
 from coterie.contract.section import Section
@@ -39,6 +43,10 @@ def _public_key(text: str) -> str:
         isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _CURVES
     ):
         raise ValueError("RSA of at least 2048 bits, P-256 or P-384 was expected")
+    # Libraries read other forms too: a short point, unused bits. Keys are told apart by their text.
+    whole = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if base64.b64encode(whole).decode() != text:
+        raise ValueError("a public key in the one form that DER and base64 have for it was expected")
     return text
 
 

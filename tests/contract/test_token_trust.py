@@ -15,7 +15,7 @@ from coterie.contract import (
     contract_from_json,
     parse_contract,
 )
-from coterie.contract.terms import changes_between
+from coterie.contract.terms import changes_between, terms_of
 from coterie.contract.token_trust import SIMULATED_SERVICE
 from coterie.contract.trust import TrustSection
 from coterie.errors import ContractInvalid
@@ -145,6 +145,9 @@ def test_a_token_more_demands_more_and_one_less_demands_less() -> None:
         ((P256,), ('"RS256", ', ""), {"algorithms": "tighter"}),
         ((P256,), ("secboot = [true], ", ""), {"claims": "looser"}),
         ((P256,), ("[1, 2]", "[1]"), {"claims": "tighter"}),
+        # To Python, but not to a token's reader, true is 1.
+        ((P256,), ("[true]", "[1]"), {"claims": "looser"}),
+        ((P256,), ("[true]", "[true, 1]"), {"claims": "looser"}),
         ((P256,), ('audience = "coterie"', 'audience = "x"'), {"audience": "other"}),
     ],
 )
@@ -153,6 +156,24 @@ def test_changes_of_a_demand_are_told_with_their_direction(
 ) -> None:
     found = effects(demanded(SNP, P256), demanded(SNP, *keys, change=change))
     assert found == {f"tokens[0].{name}": effect for name, effect in expected.items()}
+
+
+@pytest.mark.parametrize(
+    ("claims", "words"),
+    [
+        ("{ a = [true, 1, 'b'] }", "a=yes, 1, b"),
+        ("{ a = ['yes', '1', 'none'] }", 'a="yes", "1", "none"'),
+        # Neither a value nor a name can pass for a further claim.
+        ("{ a = ['b', 'c, secboot=yes'] }", 'a=b, "c, secboot=yes"'),
+        ("{ 'a=b,secboot' = [true] }", '"a=b,secboot"=yes'),
+        ("""{ a = ['b", "c'] }""", r'a="b\", \"c"'),
+    ],
+)
+def test_claims_cannot_pass_for_others_where_people_read_them(claims: str, words: str) -> None:
+    table = TABLE.partition("claims =")[0] + f"claims = {claims}\n"
+    contract = parse_contract((SNP + table.replace("{keys}", f'"{P256}"')).encode(), "test")
+    terms = {term.key: term.words for term in terms_of(contract)}
+    assert terms["trust.roles.worker.tokens[0].claims"] == words
 
 
 def test_nothing_is_demanded_by_default() -> None:

@@ -8,12 +8,14 @@ it is shown first.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from inspect import getdoc
 from typing import Literal
 
+from coterie.canonical import canonical
 from coterie.contract.digest import label_of
 from coterie.contract.schema import Contract
 from coterie.contract.section import Section
@@ -38,6 +40,8 @@ _GROUPS: dict[str, Group] = {
 _RELEASE = {"training.batch", "limits.evaluation_minimum", "limits.quorum"}
 # The influence of one party on the model.
 _TRUST = {"training.update_norm", "training.party_weight"}
+_SEVERAL = re.compile('[,="]')  # what stands between members where people read them
+_OTHER_THAN_TEXT = re.compile("yes|no|none|not set|-?[0-9]{1,9}")
 _EFFECTS: tuple[Effect, ...] = ("looser", "other", "tighter")
 
 
@@ -120,7 +124,9 @@ def changes_between(old: Contract, new: Contract) -> tuple[Change, ...]:
     found = [
         _change(key, before.get(key), after.get(key))
         for key in dict.fromkeys((*before, *after))
-        if key not in before or key not in after or before[key].value != after[key].value
+        if key not in before
+        or key not in after
+        or not _same(before[key].value, after[key].value)
     ]
     listed = {*before, *after}  # a list that was empty has entries in the other contract
     entries = {change.key for change in found if change.key.endswith("]")}
@@ -145,6 +151,15 @@ def _members(names: object) -> set[str]:
     return {str(name) for name in names} if isinstance(names, list) else set()
 
 
+def _same(one: object, other: object) -> bool:
+    """Whether two values are the same in JSON: to Python, true is 1."""
+    return canonical(one) == canonical(other)
+
+
+def _without(items: list[object], others: list[object]) -> list[object]:
+    return [item for item in items if not any(_same(item, other) for other in others)]
+
+
 def words_of(value: object) -> str:
     """A value for people."""
     if value is None:
@@ -152,10 +167,23 @@ def words_of(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ", ".join(words_of(item) for item in value) or "none"
+        return ", ".join(_item_words(item) for item in value) or "none"
     if isinstance(value, dict):
-        return ", ".join(f"{key}={words_of(item)}" for key, item in value.items()) or "none"
+        pairs = (f"{_key_words(key)}={words_of(item)}" for key, item in value.items())
+        return ", ".join(pairs) or "none"
     return str(value)
+
+
+def _key_words(key: str) -> str:
+    """A key: in quotes if it could pass for several, or for a value too."""
+    return json.dumps(key, ensure_ascii=False) if _SEVERAL.search(key) else key
+
+
+def _item_words(item: object) -> str:
+    """A member of a list: in quotes if it could pass for several, or for something else than text."""
+    if isinstance(item, str) and (_SEVERAL.search(item) or _OTHER_THAN_TEXT.fullmatch(item)):
+        return json.dumps(item, ensure_ascii=False)
+    return words_of(item)
 
 
 def _walk(section: Section, path: str) -> Iterator[Term]:
@@ -204,8 +232,7 @@ def _change(key: str, before: Term | None, after: Term | None) -> Change:
 
 def _what(old: object, new: object) -> str:
     if isinstance(old, list) and isinstance(new, list) and old and new:
-        came = [item for item in new if item not in old]
-        went = [item for item in old if item not in new]
+        came, went = _without(new, old), _without(old, new)
         parts = [f"also {words_of(came)}"] if came else []
         parts += [f"no longer {words_of(went)}"] if went else []
         if parts:
@@ -251,8 +278,7 @@ def _list(longer: Effect, *, empty: Effect) -> _Rule:
         after = new if isinstance(new, list) else []
         if not after or not before:
             return empty if not after else back
-        came = any(item not in before for item in after)
-        went = any(item not in after for item in before)
+        came, went = _without(after, before), _without(before, after)
         # An entry was replaced: the new entry allows something that was not allowed before.
         return longer if came and longer == "looser" else shorter if went else longer
 
@@ -281,7 +307,7 @@ def _lists_rule(old: object, new: object) -> Effect:
     effects = {
         _DEMANDS(before.get(number), after.get(number))
         for number in {*before, *after}
-        if before.get(number) != after.get(number)
+        if not _same(before.get(number), after.get(number))
     }
     return "looser" if "looser" in effects else "tighter"
 

@@ -1,7 +1,7 @@
 """Appraises evidence by a contract's rules: ``python -m tests.attestation.loading FILE``.
 
 FILE is JSON: the rules of a contract, evidence in hex that they accept with its collateral, and other
-evidence, which they refuse. What is loaded of the code of attestation then is printed, one a line.
+and broken evidence, which they refuse. What is loaded of the code of attestation then is printed, one a line.
 """
 
 from __future__ import annotations
@@ -41,6 +41,14 @@ def main() -> None:
             refused.append(error.failed_check)
     if refused != ["tee_kind"] * len(said["others"]):
         raise SystemExit(f"evidence of other kinds: {refused}")
+    for broken in said["broken"]:
+        try:
+            appraiser.screen(
+                bytes.fromhex(broken), report_data=data, role="ps", kind=trust.tee, at=at
+            )
+        except EvidenceRefused:
+            continue
+        raise SystemExit("broken evidence was accepted")
     print(
         "\n".join(name for name in sorted(sys.modules) if name.startswith("coterie.attestation."))
     )

@@ -11,7 +11,7 @@ import pytest
 
 from coterie.attestation.collateral_source import SimulatedCollateral
 from coterie.attestation.evidence import parse_evidence
-from coterie.attestation.recognition import Family, family_of
+from coterie.attestation.recognition import MAGIC, REPORT_DATA_BYTES, Family, family_of
 from coterie.attestation.tee.base import Tee
 from coterie.attestation.tee.simulated.azure import SimulatedAzureTee, SimulatedVm
 from coterie.attestation.tee.simulated.enclave import SimulatedTee
@@ -51,9 +51,20 @@ FOREIGN: dict[Family, tuple[str, ...]] = {
     "vtpm-dcap": OF_SNP,
 }
 
+# Hardware that is none, that begins like another family's, or that ends before it does.
+BROKEN = tuple(
+    part + hardware + bytes(12)  # three empty parts follow
+    for hardware in (b"", b"\0" * 4, b"\1\0\2\0" + bytes(99), b"\3\0\2\0", b"\3\0\0\0" * 9)
+    for part in (
+        b"",
+        MAGIC + bytes(REPORT_DATA_BYTES) + len(hardware).to_bytes(4),
+        MAGIC + bytes(REPORT_DATA_BYTES) + bytes(4),
+    )
+)
+
 
 def loaded(family: Family, tmp_path: Path) -> set[str]:
-    """What a relying party of one kind loads, which is also shown evidence of all others."""
+    """What a relying party of one kind loads, which is also shown evidence of all others and broken ones."""
     tee = TEES[family]
     evidence = tee.quote(DATA)
     collateral = SimulatedCollateral().collateral_for(parse_evidence(evidence), AT)
@@ -70,6 +81,7 @@ def loaded(family: Family, tmp_path: Path) -> set[str]:
                 "report_data": DATA.hex(),
                 "evidence": evidence.hex(),
                 "collateral": collateral.to_json(),
+                "broken": [data.hex() for data in BROKEN],
                 "others": [data.hex() for name, data in EVIDENCE.items() if name != family],
             }
         )

@@ -124,9 +124,7 @@ def changes_between(old: Contract, new: Contract) -> tuple[Change, ...]:
     found = [
         _change(key, before.get(key), after.get(key))
         for key in dict.fromkeys((*before, *after))
-        if key not in before
-        or key not in after
-        or not _same(before[key].value, after[key].value)
+        if key not in before or key not in after or not _same(before[key].value, after[key].value)
     ]
     listed = {*before, *after}  # a list that was empty has entries in the other contract
     entries = {change.key for change in found if change.key.endswith("]")}

@@ -46,7 +46,9 @@ def _public_key(text: str) -> str:
     # Libraries read other forms too: a short point, unused bits. Keys are told apart by their text.
     whole = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if base64.b64encode(whole).decode() != text:
-        raise ValueError("a public key in the one form that DER and base64 have for it was expected")
+        raise ValueError(
+            "a public key in the one form that DER and base64 have for it was expected"
+        )
     return text
 
 

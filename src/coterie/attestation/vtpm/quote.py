@@ -25,7 +25,8 @@ from coterie.attestation.recognition import (
     MAGIC,
     MAX_HARDWARE_BYTES,
     REPORT_DATA_BYTES,
-    is_snp,
+    Family,
+    claimed_family,
     is_vtpm,
 )
 from coterie.attestation.vtpm.runtime_data import MAX_RUNTIME_BYTES, RuntimeData
@@ -141,7 +142,7 @@ def parse_vtpm_quote(data: bytes) -> VtpmQuote:
             raise _refused(expected=f"a part of at most {most} bytes", seen=f"{size} bytes")
         parts.append(data[start : start + size])
         place = start + size
-    hardware = _hardware(parts[0])
+    hardware = _hardware(parts[0], claimed_family(data))
     machine, tpm, signature = RuntimeData.parse(parts[1]), TpmQuote.parse(parts[2]), parts[3]
     values = data[place:]
     if len(signature) != SIGNATURE_BYTES or len(values) != PCR_BYTES * len(tpm.pcrs):
@@ -179,11 +180,14 @@ def encode_vtpm_quote(
     return MAGIC + report_data + framed + b"".join(pcrs[number] for number in sorted(pcrs))
 
 
-def _hardware(data: bytes) -> SnpQuote | Quote:
-    if is_snp(data):
+def _hardware(data: bytes, claimed: Family | None) -> SnpQuote | Quote:
+    """Reads the hardware's evidence as what it was recognised as, so that a stranger loads no other code."""
+    if claimed == "vtpm-snp":
         from coterie.attestation.snp.quote import parse_snp_quote
 
         return parse_snp_quote(data)
+    if claimed != "vtpm-dcap":
+        raise _refused(expected="evidence of SEV-SNP or a quote of TDX", seen=f"{len(data)} bytes")
     from coterie.attestation.quote import TEE_TDX, parse_quote
 
     quote = parse_quote(data)

@@ -92,6 +92,22 @@ REFUSALS: list[tuple[str, Mode, TeeName, Callable[[Object], None], str]] = [
         ),
         "trust.roles.worker demands tokens",
     ),
+    # The contract is a proposal of another party's until somebody has checked it.
+    (
+        *("a node whose name is YAML", "hfl", "sgx"),
+        replaced('name = "ps0"', 'name = "ps0\\n      hostNetwork: true"'),
+        "a node of the contract has the name",
+    ),
+    (
+        *("a node whose role is YAML", "hfl", "sgx"),
+        replaced('role = "ps"', 'role = "ps\\nx: y"'),
+        "node ps0 of the contract has the role",
+    ),
+    (
+        *("a node whose party is YAML", "hfl", "sgx"),
+        replaced('party = "acme"', 'party = "acme\\nx: y"'),
+        "a node of the contract has the name",
+    ),
     (
         *("a place for nobody", "hfl", "sgx", put("placements.simulated", {})),
         "placements.simulated is for no node: the contract's run in sgx",

@@ -12,6 +12,15 @@ run start in a state that its nodes refuse anyway is refused here, by name.
 {{- $kinds := list -}}
 {{- $placed := list -}}
 {{- range $contract.nodes -}}
+  {{- /* Names become YAML below, and the contract may be one that nobody has checked yet. */ -}}
+  {{- range list .name .party -}}
+    {{- if not (regexMatch "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$" (toString .)) -}}
+      {{- fail (printf "a node of the contract has the name or party %q: check it with coterie contract show" (toString .)) -}}
+    {{- end -}}
+  {{- end -}}
+  {{- if not (has .role (list "ps" "worker" "chief")) -}}
+    {{- fail (printf "node %s of the contract has the role %q: check it with coterie contract show" .name (toString .role)) -}}
+  {{- end -}}
   {{- $role := get ($trust.roles | default dict) .role | default dict -}}
   {{- $kind := .tee | default $role.tee | default $trust.tee | default "none" -}}
   {{- if not (hasKey $values.placements $kind) -}}

@@ -181,6 +181,19 @@ REFUSALS: list[tuple[str, Mode, TeeName, Callable[[Object], None], str]] = [
     ("a tag for a digest", "sdt", "sgx", put("workerImage.digest", "latest"), "workerImage/digest"),
     ("an unknown value", "sdt", "sgx", put("imgae", {}), "imgae"),
     ("an unknown value inside", "sdt", "sgx", put("network.hostNetwork", True), "hostNetwork"),
+    *(
+        (f"YAML for a name, {path}", *("hfl", "simulated", put(path, "a\n  b: c")), said)
+        for path, said in (
+            ("storageClass", "storageClass"),
+            ("network.clusterDomain", "clusterDomain"),
+            ("data.acme.claim", "claim"),
+            ("partyKeys.acme", "partyKeys/acme"),
+            ("schedulerName", "schedulerName"),
+            ("priorityClassName", "priorityClassName"),
+            ("queue", "queue"),
+            ("placements.simulated.runtimeClassName", "runtimeClassName"),
+        )
+    ),
     ("a way out of the volume", "sdt", "sgx", put("data.owner.folder", "../x"), "folder"),
 ]
 

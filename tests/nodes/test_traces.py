@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+import socketserver
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import get_args
@@ -379,6 +381,53 @@ def test_after_the_end_what_waits_is_lost_at_once() -> None:
     clock.now += 0.2
     assert [sending.export([]) for _ in range(3)] == [SpanExportResult.FAILURE] * 3
     assert (stuck.batches, told) == (2, ["lost"])
+
+
+@contextmanager
+def dripping(head: bytes) -> Iterator[tuple[str, threading.Event]]:
+    """A collector that begins an answer and goes on with a byte at a time, until the context ends.
+
+    Yields its address, and what it sets when it has given up.
+    """
+    over, gave_up = threading.Event(), threading.Event()
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(1 << 16)
+            with suppress(OSError):
+                self.request.sendall(head)
+                for _ in range(60):
+                    if over.wait(0.05):
+                        return
+                    self.request.sendall(b"x")
+            gave_up.set()
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}", gave_up
+        finally:
+            over.set()
+            server.shutdown()
+            thread.join()
+
+
+def test_a_collector_that_never_ends_its_answer_does_not_hold_up_a_nodes_end() -> None:
+    contract = agreed()
+    with dripping(b"HTTP/1.1 200 OK\r\nA: ") as (url, gave_up):
+        with collected(contract, contract.nodes[0], url, closing_seconds=0.1) as traces:
+            traces(ALL)
+        assert not gave_up.is_set()
+
+
+def test_no_more_is_read_of_an_answer_than_its_head() -> None:
+    contract = agreed()
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n"
+    with dripping(head) as (url, gave_up):
+        with collected(contract, contract.nodes[0], url, lost=refuse) as traces:
+            traces(ALL)
+        assert not gave_up.is_set()
 
 
 def test_no_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

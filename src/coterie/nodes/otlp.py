@@ -47,6 +47,7 @@ def collected(
     *,
     lost: Callable[[str], None] = _log.warning,
     delay_seconds: float = 5.0,
+    closing_seconds: float = _CLOSING_SECONDS,
 ) -> Iterator[NodeTraces]:
     """Sends the spans of a node while the context is open; at its end, what waits, for some seconds.
 
@@ -56,10 +57,12 @@ def collected(
         url: The collector's address, without the path ``v1/traces``.
         lost: Told once, when the first spans could not be sent.
         delay_seconds: How long spans wait for others.
+        closing_seconds: How long the end may take.
     """
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL + 1)  # `lost` is told, and once
     session = requests.Session()
     session.trust_env = False  # no proxy, and no password from a file
+    session.stream = True  # an answer's body, of any length, is not read
     exporter = OTLPSpanExporter(
         f"{url.rstrip('/')}/{PATH}", timeout=_TIMEOUT_SECONDS, session=session
     )
@@ -76,8 +79,11 @@ def collected(
     try:
         yield NodeTraces(provider.get_tracer("coterie", __version__))
     finally:
-        sending.end_within(_CLOSING_SECONDS)
-        provider.shutdown()
+        sending.end_within(closing_seconds)
+        # It waits for an answer in progress, which may come byte by byte, for half a minute.
+        ending = threading.Thread(target=provider.shutdown, daemon=True)
+        ending.start()
+        ending.join(closing_seconds)
 
 
 def _provider(contract: Contract, node: Node) -> TracerProvider:

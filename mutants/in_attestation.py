@@ -136,8 +136,8 @@ MUTATIONS = (
     ),
     _platform(
         "platform-for-family",
-        "seen = evidence.platform.family if family else evidence.platform.identifier",
-        "seen = evidence.platform.family",
+        'seen = platform.family if self.field == "fmspc" else platform.identifier',
+        "seen = platform.family",
         "platform ids are never compared",
     ),
     _platform(

@@ -219,8 +219,8 @@ MUTATIONS = (
     ),
     _tokens(
         "claims-twice",
-        "    if len(value) != len(pairs):\n",
-        "    if not pairs and value:\n",
+        "object_pairs_hook=each_name_once",
+        "object_pairs_hook=dict",
         "two readers may read two values of a claim",
     ),
     _local(

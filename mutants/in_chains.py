@@ -360,8 +360,8 @@ MUTATIONS = (
     ),
     _statements(
         "key-twice",
-        "if len(value) != len(pairs):",
-        "if len(value) > len(pairs):",
+        "object_pairs_hook=each_name_once",
+        "object_pairs_hook=dict",
         "two parsers read two statements",
     ),
     _statements(

@@ -68,6 +68,12 @@ MUTATIONS = (
         "another structure that the key has signed is read as a quote",
     ),
     _runtime(
+        "name-twice",
+        "object_pairs_hook=each_name_once",
+        "object_pairs_hook=dict",
+        "two readers may read two attestation keys",
+    ),
+    _runtime(
         "bound-by-a-prefix",
         "expected = hashlib.sha256(data).digest() + bytes(32)",
         "expected = hashlib.sha256(data).digest() + report_data[32:]",

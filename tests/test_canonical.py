@@ -9,7 +9,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coterie.canonical import canonical
+from coterie.canonical import canonical, each_name_once
 
 SAFE = 2**53 - 1  # RFC 8785 refuses what is larger
 KEYS = st.text(st.characters(max_codepoint=0xD7FF), max_size=8)
@@ -70,3 +70,10 @@ def test_an_integer_that_rfc_8785_refuses() -> None:
 def test_what_has_no_canonical_form_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match=r"JSON compliant|surrogates"):
         canonical(value)
+
+
+def test_a_name_that_occurs_twice_is_refused_at_any_depth() -> None:
+    assert json.loads('{"a": {"b": 1}}', object_pairs_hook=each_name_once) == {"a": {"b": 1}}
+    for text in ('{"a": 1, "a": 1}', '[{"a": {"b": 1, "b": 2}}]', '{"a": 1, "\\u0061": 2}'):
+        with pytest.raises(ValueError, match="a name occurs twice"):
+            json.loads(text, object_pairs_hook=each_name_once)

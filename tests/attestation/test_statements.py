@@ -34,7 +34,7 @@ def test_both_statements_are_read() -> None:
         ("", "JSONDecodeError"),
         ("[]", "TypeError"),
         ("[" * 100_000, "RecursionError"),
-        (TCB_INFO.replace("{", '{"id":"SGX",', 1), "a key appears twice"),
+        (TCB_INFO.replace("{", '{"id":"SGX",', 1), "a name occurs twice"),
         (TCB_INFO.replace('"tcbType":0', '"tcbType":0,"extra":NaN'), "NaN is no JSON"),
         (TCB_INFO.replace('"tcbType":0', '"tcbType":0,"extra":-Infinity'), "-Infinity is no JSON"),
         (with_value("tcbType", 1), "another tcbType than 0"),

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import TypeVar
 
 from coterie.attestation.verdict import CheckList, collateral_refused
+from coterie.canonical import each_name_once
 from coterie.errors import EvidenceRefused
 
 _T = TypeVar("_T", str, int)
@@ -49,7 +50,7 @@ def parse_statement(text: str, check: str) -> Statement:
         EvidenceRefused: The text is not such a statement (check ``<check>_format``).
     """
     try:
-        value = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        value = json.loads(text, object_pairs_hook=each_name_once, parse_constant=_no_constant)
         # Type 0 is the only defined rule for comparing TCB levels (PCS API v4).
         if check == "tcb_info" and _typed(value["tcbType"], int) != 0:
             raise _malformed(check, "another tcbType than 0")
@@ -109,13 +110,6 @@ def _malformed(check: str, seen: str) -> EvidenceRefused:
         expected="the vendor's signed JSON",
         seen=seen,
     )
-
-
-def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("a key appears twice")
-    return value
 
 
 def _no_constant(name: str) -> None:

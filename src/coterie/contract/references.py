@@ -18,6 +18,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from coterie.canonical import each_name_once
 from coterie.contract.trust import RoleTrust
 from coterie.errors import ContractInvalid
 from coterie.files import read_bounded
@@ -97,7 +98,7 @@ def read_references(path: Path) -> References:
     if len(text) > MAX_BYTES:
         raise _invalid(path, f"more than {MAX_BYTES} bytes")
     try:
-        found: object = json.loads(text, object_pairs_hook=_once)
+        found: object = json.loads(text, object_pairs_hook=each_name_once)
     except (ValueError, RecursionError) as error:
         raise _invalid(path, str(error)[:200]) from error
     if not isinstance(found, dict) or found.keys() != {"format", "tee", "values"}:
@@ -123,13 +124,6 @@ def read_references(path: Path) -> References:
 def _check_keys(path: Path, found: dict[str, object], known: Collection[str]) -> None:
     if unknown := sorted(set(found) - set(known)):
         raise _invalid(path, f"the key {unknown[0][:60]!r}, which says not which program is meant")
-
-
-def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("a key appears twice")
-    return value
 
 
 def _invalid(path: Path, seen: str) -> ContractInvalid:

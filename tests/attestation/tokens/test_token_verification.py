@@ -165,7 +165,7 @@ REFUSED = [
     Row("token_format", "too long", b"a" * MAX_TOKEN_BYTES + b".b.c", f"{MAX_TOKEN_BYTES + 4} bytes"),
     Row("token_format", "no JSON", HONEST.signed(b"claims")),
     Row("token_format", "no object", HONEST.signed(b"[1]"), "list"),
-    Row("token_format", "a claim twice", HONEST.signed(b'{"iss": 1, "iss": 2}'), "a claim appears twice"),
+    Row("token_format", "a claim twice", HONEST.signed(b'{"iss": 1, "iss": 2}'), "a name occurs twice"),
     Row("token_format", "nested too deep", HONEST.signed(b"[" * 5000)),
     Row("token_signature", "not signed", unsigned({"alg": "none"}, b"AA"), "The specified alg value is not allowed"),
     Row("token_signature", "no algorithm", unsigned({"typ": "JWT"}), "Algorithm not specified"),

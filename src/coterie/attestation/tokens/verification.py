@@ -21,6 +21,7 @@ from jwt.exceptions import PyJWTError
 
 from coterie.attestation.tokens.sources import MAX_TOKEN_BYTES
 from coterie.attestation.verdict import CheckList
+from coterie.canonical import each_name_once
 from coterie.contract.token_trust import TokenTrust
 from coterie.errors import EvidenceRefused
 from coterie.text import printable
@@ -139,7 +140,7 @@ def _signed(token: bytes, demanded: TokenTrust, checks: CheckList) -> Claims:
             seen=printable(reason, 200),
         )
     try:
-        claims: object = json.loads(payload, object_pairs_hook=_once)
+        claims: object = json.loads(payload, object_pairs_hook=each_name_once)
     except (ValueError, RecursionError) as error:
         raise _malformed("claims in JSON, each once", printable(str(error), 200)) from error
     if not isinstance(claims, dict):
@@ -211,10 +212,3 @@ def _same(check: str, what: str, expected: str, seen: object, checks: CheckList)
 
 def _malformed(expected: str, seen: str) -> EvidenceRefused:
     return _refused("token_format", "the token is malformed", expected=expected, seen=seen)
-
-
-def _once(pairs: list[tuple[str, object]]) -> Claims:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("a claim appears twice")
-    return value

@@ -15,6 +15,7 @@ from functools import partial
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from coterie.canonical import each_name_once
 from coterie.errors import EvidenceRefused
 
 MAX_RUNTIME_BYTES = 4096
@@ -56,7 +57,7 @@ class RuntimeData:
         if len(data) > MAX_RUNTIME_BYTES:
             raise _refused(f"at most {MAX_RUNTIME_BYTES} bytes", f"{len(data)} bytes")
         try:
-            read = json.loads(data, object_pairs_hook=_each_once)
+            read = json.loads(data, object_pairs_hook=each_name_once)
         except (ValueError, RecursionError) as error:
             raise _refused("JSON in which no name occurs twice", str(error)[:100]) from error
         if not isinstance(read, dict) or not set(read) <= _FIELDS:
@@ -88,13 +89,6 @@ def verify_binding(data: bytes, report_data: bytes) -> None:
             seen=report_data.hex(),
             remedy="send report and runtime data of the same VM, from the same NV index",
         )
-
-
-def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name occurs twice")
-    return found
 
 
 def _said(value: object) -> str:

@@ -366,8 +366,8 @@ MUTATIONS = (
     ),
     _statements(
         "any-tcb-type",
-        'if check == "tcb_info" and _typed(value["tcbType"], int) != 0:',
-        'if check == "tcb_info" and _typed(value["tcbType"], int) < 0:',
+        'if check == "tcb_info" and typed(value["tcbType"], int) != 0:',
+        'if check == "tcb_info" and typed(value["tcbType"], int) < 0:',
         "TCB levels that are compared by another rule count",
     ),
     _statements(

@@ -14,8 +14,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TypeVar
+from datetime import datetime
 
 import dcap_qvl
 
@@ -28,6 +27,7 @@ from coterie.attestation.quote import Quote
 from coterie.attestation.quote_signatures import signed_p256, verify_quote_signatures
 from coterie.attestation.reports import EnclaveReport, TdReport
 from coterie.attestation.roots import TrustRoot
+from coterie.attestation.statements import moment_of, octets_of, typed
 from coterie.attestation.verdict import CheckList
 from coterie.errors import EvidenceRefused
 
@@ -46,7 +46,6 @@ _OUT_OF_DATE = ("OutOfDate", "OutOfDateConfigurationNeeded")
 _OF_PARTS = ("UpToDate", "OutOfDate")
 _COMPONENTS = 16
 _QE_DEBUG = 1 << 1
-_T = TypeVar("_T", str, int)
 _Json = dict[str, object]
 
 
@@ -149,7 +148,7 @@ def _platform(info: _Json, td: bytes, pck_chain: str) -> _Level:
     def order(level: _Json) -> tuple[bytes, int, bytes]:
         tcb = _object(level["tcb"])
         sgx, tdx = (_svns(tcb[f"{name}tcbcomponents"]) for name in ("sgx", "tdx"))
-        return sgx, _typed(tcb["pcesvn"], int), tdx
+        return sgx, typed(tcb["pcesvn"], int), tdx
 
     def reached(level: _Json) -> bool:
         sgx, least, tdx = order(level)
@@ -168,7 +167,7 @@ def _enclave(identity: _Json, report: EnclaveReport) -> _Level:
     check = "quoting_enclave_identity"
     attributes = report.flags.to_bytes(8, "little") + report.xfrm.to_bytes(8, "little")
     same = (
-        _hex(identity["mrsigner"], 32) == report.mrsigner
+        octets_of(identity["mrsigner"], 32) == report.mrsigner
         and identity["isvprodid"] == report.isv_prod_id
         and _agree(identity, "miscselect", report.misc_select.to_bytes(4, "little"))
         and _agree(identity, "attributes", attributes)
@@ -194,10 +193,10 @@ def _verify_module(info: _Json, report: TdReport) -> None:
     """Verifies that Intel has signed the TDX module."""
     described = _identity(info, report.tee_tcb_svn[1]) or _object(info["tdxModule"])
     attributes = report.seam_attributes.to_bytes(8, "little")
-    mask = _hex(described["attributesMask"], 8)
+    mask = octets_of(described["attributesMask"], 8)
     outside = any(seen & ~covered for seen, covered in zip(attributes, mask, strict=True))
     if (
-        _hex(described["mrsigner"], 48) != report.mrsignerseam
+        octets_of(described["mrsigner"], 48) != report.mrsignerseam
         or outside
         or not _agree(described, "attributes", attributes)
     ):
@@ -206,7 +205,7 @@ def _verify_module(info: _Json, report: TdReport) -> None:
 
 def _by_isv_svn(described: _Json, svn: int, check: str) -> _Level:
     def reached(level: _Json) -> bool:
-        return svn >= _typed(_object(level["tcb"])["isvsvn"], int)
+        return svn >= typed(_object(level["tcb"])["isvsvn"], int)
 
     levels = _objects(described["tcbLevels"])
     return _first(levels, reached, _OF_PARTS, check, f"ISV_SVN {svn}")
@@ -223,14 +222,12 @@ def _first(
     found = next((level for level in levels if reached(level)), None)
     if found is None:
         raise _refused(check, "a platform that reaches some TCB level", seen)
-    status = _typed(found["tcbStatus"], str)
+    status = typed(found["tcbStatus"], str)
     if status not in statuses:
         check = "tcb_level" if status == _REVOKED else check
         raise _refused(check, f"a TCB level of status {' or '.join(statuses)}", status[:64])
-    advisories = tuple(_typed(one, str) for one in _list(found.get("advisoryIDs", [])))
-    date = _typed(found["tcbDate"], str)
-    moment = datetime.strptime(date, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-    return _Level(status, advisories, moment)
+    advisories = tuple(typed(one, str) for one in _list(found.get("advisoryIDs", [])))
+    return _Level(status, advisories, moment_of(found["tcbDate"]))
 
 
 def _reaches(svns: bytes, least: bytes) -> bool:
@@ -239,12 +236,12 @@ def _reaches(svns: bytes, least: bytes) -> bool:
 
 def _agree(described: _Json, name: str, seen: bytes) -> bool:
     """Whether bytes are as described under a mask."""
-    value, mask = (_hex(described[key], len(seen)) for key in (name, f"{name}Mask"))
+    value, mask = (octets_of(described[key], len(seen)) for key in (name, f"{name}Mask"))
     return all(a & m == b & m for a, b, m in zip(value, seen, mask, strict=True))
 
 
 def _svns(components: object) -> bytes:
-    svns = bytes(_typed(one["svn"], int) for one in _objects(components))
+    svns = bytes(typed(one["svn"], int) for one in _objects(components))
     if len(svns) != _COMPONENTS:
         raise ValueError(f"{len(svns)} components")
     return svns
@@ -264,19 +261,6 @@ def _list(value: object) -> list[object]:
     if not isinstance(value, list):
         raise TypeError("a list expected")
     return value
-
-
-def _typed(value: object, kind: type[_T]) -> _T:
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError(f"{kind.__name__} expected")
-    return value
-
-
-def _hex(value: object, octets: int) -> bytes:
-    raw = bytes.fromhex(_typed(value, str))
-    if len(raw) != octets:
-        raise ValueError(f"{octets} bytes expected")
-    return raw
 
 
 @contextmanager

@@ -52,19 +52,19 @@ def parse_statement(text: str, check: str) -> Statement:
     try:
         value = json.loads(text, object_pairs_hook=each_name_once, parse_constant=_no_constant)
         # Type 0 is the only defined rule for comparing TCB levels (PCS API v4).
-        if check == "tcb_info" and _typed(value["tcbType"], int) != 0:
+        if check == "tcb_info" and typed(value["tcbType"], int) != 0:
             raise _malformed(check, "another tcbType than 0")
         platform = (
-            (_hex(value["fmspc"], 6), _hex(value["pceId"], 2))
+            (octets_of(value["fmspc"], 6), octets_of(value["pceId"], 2))
             if check == "tcb_info"
             else (b"", b"")
         )
         return Statement(
-            _typed(value["id"], str),
-            _typed(value["version"], int),
-            _moment(value["issueDate"]),
-            _moment(value["nextUpdate"]),
-            _typed(value["tcbEvaluationDataNumber"], int),
+            typed(value["id"], str),
+            typed(value["version"], int),
+            moment_of(value["issueDate"]),
+            moment_of(value["nextUpdate"]),
+            typed(value["tcbEvaluationDataNumber"], int),
             *platform,
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -116,21 +116,38 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
 
-def _typed(value: object, kind: type[_T]) -> _T:
+def typed(value: object, kind: type[_T]) -> _T:
+    """A text or a number.
+
+    Raises:
+        TypeError: It is something else.
+    """
     if not isinstance(value, kind) or isinstance(value, bool):
         raise TypeError(f"{kind.__name__} expected")
     return value
 
 
-def _hex(value: object, octets: int) -> bytes:
-    raw = bytes.fromhex(_typed(value, str))
+def octets_of(value: object, octets: int) -> bytes:
+    """So many octets, written in hex.
+
+    Raises:
+        TypeError: It is no text.
+        ValueError: It is another one.
+    """
+    raw = bytes.fromhex(typed(value, str))
     if len(raw) != octets:
         raise ValueError(f"{octets} bytes expected")
     return raw
 
 
-def _moment(value: object) -> datetime:
-    return datetime.strptime(_typed(value, str), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+def moment_of(value: object) -> datetime:
+    """A moment, written as ``2026-01-31T12:00:00Z``.
+
+    Raises:
+        TypeError: It is no text.
+        ValueError: It is another one.
+    """
+    return datetime.strptime(typed(value, str), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
 
 
 def _title(check: str) -> str:

@@ -194,7 +194,7 @@ MUTATIONS = (
     ),
     _certificates(
         "another-encoding",
-        " or der != _tlv(0x30, signed + outside):",
+        " or der != tlv(0x30, signed + outside):",
         " or not outside:",
         "bytes that no signature covers surround a certificate",
     ),

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from coterie.attestation.der import tlv
 from coterie.attestation.snp.products import PRODUCTS, Product
 from coterie.attestation.snp.roots import AmdRoots
 from coterie.attestation.verdict import CheckList
@@ -123,8 +124,8 @@ def _read(der: bytes) -> AmdCertificate:
     signature: bytes = whole["signature_value"].native
     # No signature covers what surrounds the body, so there must be one encoding of it.
     algorithm = body["signature"].dump()
-    outside = algorithm + _tlv(0x03, b"\0" + signature)
-    if algorithm not in _ALGORITHMS or der != _tlv(0x30, signed + outside):
+    outside = algorithm + tlv(0x03, b"\0" + signature)
+    if algorithm not in _ALGORITHMS or der != tlv(0x30, signed + outside):
         raise ValueError("another signature algorithm, or another encoding")
     extensions: dict[str, bytes] = {}
     for one in body["extensions"]:
@@ -162,12 +163,6 @@ def _moment(value: object) -> datetime:
 def _name(name: asn1.Name, kind: str) -> str:
     value: object = name.native.get(kind)
     return value[:128] if isinstance(value, str) else ""
-
-
-def _tlv(tag: int, content: bytes) -> bytes:
-    size = len(content)
-    octets = size.to_bytes((size.bit_length() + 7) // 8 or 1, "big")
-    return bytes((tag, size) if size < 0x80 else (tag, 0x80 | len(octets), *octets)) + content
 
 
 Chain = tuple[AmdCertificate, AmdCertificate, AmdCertificate]

@@ -5,7 +5,8 @@ Source: Intel SGX PCK Certificate and Certificate Revocation List Profile Specif
 
 from __future__ import annotations
 
-from coterie.attestation.tee.simulated.der import integer, tlv
+from coterie.attestation.der import tlv
+from coterie.attestation.tee.simulated.der import integer
 
 SGX_EXTENSION_OID = "1.2.840.113741.1.13.1"
 

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from coterie.attestation.authentic import AnyQuote
+from coterie.attestation.der import tlv
 from coterie.attestation.snp import endorsement as vek
 from coterie.attestation.snp.certificates import PSS_SHA384
 from coterie.attestation.snp.collateral import SnpCollateral
@@ -29,7 +30,7 @@ from coterie.attestation.snp.platform import NO_AGENT
 from coterie.attestation.snp.products import PRODUCTS, SnpLine, Tcb
 from coterie.attestation.snp.quote import encode_snp_quote
 from coterie.attestation.snp.roots import SIMULATED_ORGANIZATION, SIMULATED_PREFIX, AmdRoots
-from coterie.attestation.tee.simulated.der import ia5_string, integer, tlv
+from coterie.attestation.tee.simulated.der import ia5_string, integer
 from coterie.attestation.tee.simulated.keys import PUBLIC_SEED
 from coterie.attestation.tee.simulated.rsa import rsa_key, sign_pss
 from coterie.kinds import SigningKey

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
@@ -17,6 +17,7 @@ from coterie.cli.doctor import doctor
 from coterie.errors import EnvironmentUnfit
 from coterie.kinds import SIMULATED, TeeKind
 from coterie.plane.choice import choice
+from tests.attestation.test_confidential_space import LauncherService
 from tests.attestation.vtpm.devices import Vtpm
 
 app = typer.Typer()
@@ -125,6 +126,53 @@ def test_doctor_knows_a_guest_whose_user_may_ask_for_no_report(tmp_path: Path, k
     (missing,) = [one for one in found.findings if one.needed and not one.present]
     assert missing.name == "kernel interface configfs-tsm"
     assert missing.detail.endswith("this user may ask for no report: the kernel lets user 0 alone")
+
+
+def test_doctor_asks_the_launcher_in_place_of_the_kernel(tmp_path: Path) -> None:
+    launcher = LauncherService(tmp_path / "s")
+    with launcher.serving():
+        tdx = one_of(survey(tree(tmp_path), launcher=launcher.path), "tdx")
+        ran = run("--root", tmp_path, "--tee", "tdx", "--tee-socket", launcher.path)
+    assert tdx.usable
+    assert (ran.code, ran.text.splitlines()[:2]) == (
+        0,
+        [
+            "tdx  usable: this workload asks a launcher for TDX quotes",
+            "  + quotes by the launcher: gives one",
+        ],
+    )
+    tdx = one_of(survey(tree(tmp_path), launcher=launcher.path), "tdx")
+    assert not tdx.usable
+    (finding,) = tdx.findings
+    assert finding.detail.startswith(f"the local service {launcher.path} gives no answer to")
+
+
+@dataclass
+class Quotes:
+    """The platform's service for TD quotes."""
+
+    works: bool
+    asked: list[bytes] = field(default_factory=list)
+
+    def quote(self, td_report: bytes) -> bytes:
+        self.asked.append(td_report)
+        if not self.works:
+            raise EnvironmentUnfit("no quote", "one", "HTTP status 500", "ask again")
+        return b"quote"
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_doctor_asks_the_platforms_service_for_td_quotes(tmp_path: Path, works: bool) -> None:
+    quotes, device = Quotes(works), Vtpm(SimulatedVm(tdx=True))
+    found = survey(tree(tmp_path), device=lambda _: device, td_quotes=quotes)
+    _, service = one_of(found, "azure-tdx").findings
+    assert (service.present, len(quotes.asked)) == (works, 1)
+    assert service.detail == ("gives one" if works else "no quote: HTTP status 500")
+    assert len(one_of(found, "azure-snp").findings) == 1
+    elsewhere = survey(tree(tmp_path), td_quotes=quotes)
+    assert len(one_of(elsewhere, "azure-tdx").findings) == len(quotes.asked) == 1
+    refused = run("--root", tmp_path, "--td-quote-url", "http://quotes.example/q")
+    assert isinstance(refused.error, EnvironmentUnfit)
 
 
 def test_doctor_says_what_azures_guests_need(tmp_path: Path) -> None:

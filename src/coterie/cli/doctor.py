@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from coterie.cli.options import AsJson, Root
+from coterie.cli.options import AsJson, Root, TdQuoteUrl, TeeSocket
 from coterie.errors import CoterieError, EnvironmentUnfit, EvidenceRefused
 from coterie.kinds import TeeKind
 
@@ -36,6 +36,8 @@ def doctor(
             help="Also try AMD's key distribution service here (https), and fail unless it answers.",
         ),
     ] = None,
+    td_quote_url: TdQuoteUrl = None,
+    tee_socket: TeeSocket = None,
     root: Root = Path("/"),
     build: Annotated[
         bool,
@@ -45,12 +47,14 @@ def doctor(
 ) -> None:
     """Report what this machine has of each TEE and what is missing.
 
+    With --tee-socket or --td-quote-url that service is asked for a quote, too.
     The last lines say what computes the exchange (native kernels, or NumPy) and what encrypts it.
 
     Example: coterie doctor --tee sgx --pccs-url https://localhost:8081
     """
     from rich.markup import escape
 
+    from coterie.attestation.collateral_options import td_quotes_from_options
     from coterie.attestation.tee.survey import survey
     from coterie.cli import console
     from coterie.plane.choice import choice
@@ -59,7 +63,9 @@ def doctor(
         from coterie.plane.building import KERNEL_LIBRARY
 
         KERNEL_LIBRARY.build()
-    surveys, computing, sealing = survey(root), choice(), _sealing(root)
+    td_quotes = td_quotes_from_options("azure-tdx", td_quote_url)
+    surveys = survey(root, launcher=tee_socket, td_quotes=td_quotes)
+    computing, sealing = choice(), _sealing(root)
     pccs = None if pccs_url is None else _fault_of(pccs_url)
     kds = None if kds_url is None else _fault_of_amd(kds_url)
     fault = _unusable(tee, surveys) or pccs or kds

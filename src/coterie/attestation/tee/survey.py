@@ -6,10 +6,13 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from coterie.attestation.tee.azure import REPORT_INDEX
+from coterie.attestation.tee.confidential_space import ConfidentialSpaceTee
 from coterie.attestation.tee.gramine import ATTESTATION_FOLDER
+from coterie.attestation.tee.td_quotes import TdQuotes
 from coterie.attestation.tee.tpm import KernelTpm, Tpm, TpmDevice
 from coterie.attestation.tee.tsm import REPORT_FOLDER
 from coterie.attestation.vtpm.hcl_report import HclReport
@@ -71,6 +74,8 @@ def survey(
     which: Callable[[str], str | None] = shutil.which,
     device: Callable[[Path], TpmDevice] = KernelTpm,
     may_write: Callable[[Path], bool] = lambda path: os.access(path, os.W_OK),
+    launcher: Path | None = None,
+    td_quotes: TdQuotes | None = None,
 ) -> tuple[TeeSurvey, ...]:
     """Surveys the machine.
 
@@ -79,6 +84,8 @@ def survey(
         which: Finds programs.
         device: Opens the TPM of a file tree.
         may_write: Whether this user may make something in a folder.
+        launcher: Socket of a launcher that is asked for a quote, in place of the kernel.
+        td_quotes: Makes quotes of the paravisor's TDREPORT, and is asked for one.
     """
     reports = _configfs_tsm(root, may_write)
     return (
@@ -86,9 +93,9 @@ def survey(
         _simulated_snp(),
         *_simulated_azure(),
         _sgx(root, which),
-        _tdx(root, reports),
+        _tdx(root, reports) if launcher is None else _launched(launcher),
         _snp(root, reports),
-        *_azure(_paravisor_report(device(root))),
+        *_azure(_paravisor_report(device(root)), td_quotes),
     )
 
 
@@ -127,7 +134,7 @@ def _paravisor_report(device: TpmDevice) -> HclReport | CoterieError:
         return error
 
 
-def _azure(report: HclReport | CoterieError) -> Iterator[TeeSurvey]:
+def _azure(report: HclReport | CoterieError, td_quotes: TdQuotes | None) -> Iterator[TeeSurvey]:
     for kind, below, is_tdx in _AZURE:
         if isinstance(report, HclReport):
             present = report.is_tdx is is_tdx
@@ -136,9 +143,12 @@ def _azure(report: HclReport | CoterieError) -> Iterator[TeeSurvey]:
             present, detail = False, f"{report.what}: {report.seen}"
             if isinstance(report, EnvironmentUnfit):
                 detail += f"; needs {report.expected}"
-        found = Finding("the paravisor's report", present=present, needed=True, detail=detail)
+        found = [Finding("the paravisor's report", present=present, needed=True, detail=detail)]
+        if is_tdx and td_quotes is not None and isinstance(report, HclReport) and present:
+            quotes = partial(td_quotes.quote, report.hardware_report)
+            found.append(_tried("the platform's service for TD quotes", quotes))
         word = "an Azure guest" if present else "no Azure guest"
-        yield TeeSurvey(kind, f"this machine is {word} above {below}", (found,))
+        yield TeeSurvey(kind, f"this machine is {word} above {below}", tuple(found))
 
 
 def _sgx(root: Path, which: Callable[[str], str | None]) -> TeeSurvey:
@@ -205,6 +215,23 @@ def _tdx(root: Path, reports: Finding) -> TeeSurvey:
         "this machine is a TDX trust domain" if guest else "this machine is no TDX trust domain"
     )
     return TeeSurvey("tdx", summary, findings)
+
+
+def _launched(launcher: Path) -> TeeSurvey:
+    quotes = _tried(
+        "quotes by the launcher", partial(ConfidentialSpaceTee(launcher).quote, bytes(64))
+    )
+    word = "asks" if quotes.present else "cannot ask"
+    return TeeSurvey("tdx", f"this workload {word} a launcher for TDX quotes", (quotes,))
+
+
+def _tried(name: str, ask: Callable[[], bytes]) -> Finding:
+    """Whether a service of this machine gives a quote."""
+    try:
+        ask()
+    except CoterieError as error:
+        return Finding(name, present=False, needed=True, detail=f"{error.what}: {error.seen}")
+    return Finding(name, present=True, needed=True, detail="gives one")
 
 
 def _snp(root: Path, reports: Finding) -> TeeSurvey:

@@ -22,6 +22,7 @@ _http = Of(
     "attestation/test_azure_tee.py",
 )
 _token_demand = Of("contract/token_trust.py", "contract/test_token_trust.py")
+_terms = Of("contract/terms.py", "contract/test_token_trust.py")
 _judged = Of("ratls/tokens.py", "ratls/test_tokens.py")
 _request = Of("ratls/request.py", "ratls/test_tokens_in_exchanges.py")
 _session = Of("ratls/session.py", "ratls/test_tokens.py")
@@ -294,6 +295,24 @@ MUTATIONS = (
         "checked_quote(_quote_in(answer), confidential_space(report_data), _SOURCE)",
         "_quote_in(answer)",
         "the launcher's old quotes are shown to peers",
+    ),
+    _token_demand(
+        "a-second-form",
+        "if base64.b64encode(whole).decode() != text:",
+        "if not whole:",
+        "the simulated service's key in another form is taken for a real one's",
+    ),
+    _terms(
+        "true-is-1",
+        "return canonical(one) == canonical(other)",
+        "return one == other",
+        "a change of a claim from true to 1 is not told",
+    ),
+    _terms(
+        "a-value-that-is-several",
+        "_SEVERAL.search(item) or",
+        "",
+        "one accepted value passes for two, or for a further claim",
     ),
     _space(
         "launcher-for-all",

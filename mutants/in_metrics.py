@@ -36,6 +36,18 @@ MUTATIONS = (
         "traces go in the clear to a name that begins like this machine's",
     ),
     _otlp(
+        "any-answer",
+        "session.stream = True",
+        "session.stream = False",
+        "a collector's endless answer fills the node's memory",
+    ),
+    _otlp(
+        "an-end-that-waits",
+        "ending.join(closing_seconds)",
+        "ending.join()",
+        "a collector that answers byte by byte holds up the node's end",
+    ),
+    _otlp(
         "traces-through-a-proxy",
         "session.trust_env = False",
         "session.trust_env = True",

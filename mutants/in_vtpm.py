@@ -26,6 +26,12 @@ MUTATIONS = (
         "evidence has many encodings",
     ),
     _format(
+        "hardware-that-is-none",
+        'if claimed != "vtpm-dcap":',
+        "if claimed and not data:",
+        "a stranger has a node of SEV-SNP load the code for TDX",
+    ),
+    _format(
         "padded-hardware",
         "if quote.tee_type != TEE_TDX or quote.canonical != data:",
         "if quote.tee_type != TEE_TDX:",

@@ -56,6 +56,21 @@ def test_no_other_evidence_begins_so() -> None:
         assert not is_vtpm(machine.hardware)
 
 
+@pytest.mark.parametrize("hardware", [b"", b"\1\0\2\0" + bytes(99)])
+def test_hardware_that_begins_like_none_is_read_as_none(hardware: bytes) -> None:
+    quote = parse_vtpm_quote(SNP.evidence(DATA, PCRS))
+    data = again(quote).replace(
+        len(quote.hardware.canonical).to_bytes(4) + quote.hardware.canonical,
+        len(hardware).to_bytes(4) + hardware,
+    )
+    with pytest.raises(EvidenceRefused) as refusal:
+        parse_vtpm_quote(data)
+    assert (refusal.value.failed_check, refusal.value.expected) == (
+        "quote_format",
+        "evidence of SEV-SNP or a quote of TDX",
+    )
+
+
 @pytest.mark.parametrize("kind", MACHINES)
 def test_every_flipped_bit_is_refused(kind: TeeKind) -> None:
     """Screening finds all of them, before collateral is looked up. A step shows one bit of each byte."""

@@ -20,6 +20,7 @@ from coterie.contract.token_trust import SIMULATED_SERVICE
 from coterie.contract.trust import TrustSection
 from coterie.errors import ContractInvalid
 from tests.contract.mixed import SNP
+from tests.contract.test_alternatives import REAL
 from tests.contract.test_snp_trust import SIMULATED
 
 
@@ -135,6 +136,13 @@ def test_a_token_more_demands_more_and_one_less_demands_less() -> None:
     without, having = parse_contract(SNP.encode(), "test"), demanded(SNP, P256)
     assert effects(without, having) == {"tokens[0]": "tighter"}
     assert effects(having, without) == {"tokens[0]": "looser"}
+
+
+def test_a_token_of_an_alternative_is_one_change_too() -> None:
+    table = TABLE.format(keys=f'"{P256}"').replace("worker.tokens", "worker.alternatives.tokens")
+    without, having = (parse_contract(text.encode(), "test") for text in (REAL, REAL + table))
+    assert effects(without, having) == {"alternatives[snp].tokens[0]": "tighter"}
+    assert effects(having, without) == {"alternatives[snp].tokens[0]": "looser"}
 
 
 @pytest.mark.parametrize(

@@ -128,11 +128,11 @@ def changes_between(old: Contract, new: Contract) -> tuple[Change, ...]:
     ]
     listed = {*before, *after}  # a list that was empty has entries in the other contract
     entries = {change.key for change in found if change.key.endswith("]")}
-    # An added or removed party or node gets one line.
+    # An added or removed party, node or token gets one line.
     found = [
         change
         for change in found
-        if _entry(change.key) not in entries - {change.key}
+        if not any(change.key.startswith(f"{entry}.") for entry in entries)
         and not (change.key.endswith(" (order)") and _members(change.old) != _members(change.new))
         and f"{change.key} (order)" not in listed
     ]
@@ -210,11 +210,6 @@ def _meanings(section: type[Section]) -> dict[str, str]:
     return {name: re.split(r"[.;](?: |$)", line)[0].replace("``", "") for name, line in found}
 
 
-def _entry(key: str) -> str:
-    """The party, node or layer that a key belongs to, or empty."""
-    return key[: key.index("]") + 1] if "]" in key else ""
-
-
 def _change(key: str, before: Term | None, after: Term | None) -> Change:
     term = after or before
     assert term is not None
@@ -274,6 +269,8 @@ def _list(longer: Effect, *, empty: Effect) -> _Rule:
     def rule(old: object, new: object) -> Effect:
         before = old if isinstance(old, list) else []
         after = new if isinstance(new, list) else []
+        if not after and not before:
+            return "other"
         if not after or not before:
             return empty if not after else back
         came, went = _without(after, before), _without(before, after)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import struct
 from contextlib import suppress
 
@@ -12,9 +13,11 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256, HashAlgorithm
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coterie.attestation.vtpm.tpm_quote import TpmQuote, verify_quote
+from coterie.attestation.vtpm.hcl_report import HclReport
+from coterie.attestation.vtpm.runtime_data import RuntimeData
+from coterie.attestation.vtpm.tpm_quote import MAX_QUOTE_BYTES, TpmQuote, verify_quote
 from coterie.errors import EvidenceRefused
-from tests.attestation.vtpm.vectors import CHALLENGE, NAMES, vector
+from tests.attestation.vtpm.vectors import CHALLENGE, NAMES, VECTORS, vector
 
 KEY = rsa.generate_private_key(65537, 2048)
 OTHER = rsa.generate_private_key(65537, 2048)
@@ -69,6 +72,47 @@ def test_a_real_quote_is_signed_by_the_key_in_the_runtime_data(name: str) -> Non
     key = real.runtime.attestation_key
     verify_quote(real.quote, real.signature, key, extra_data=CHALLENGE, values=real.values)
     assert real.quote.pcrs == tuple(range(24))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_real_quote_is_of_the_machine_whose_report_names_its_key(name: str) -> None:
+    """The vectors have a second quote, of the machine whose NV index stands in a file of its own."""
+    real, folder = vector(name), VECTORS / name
+    said = json.loads((folder / "tpm-quote-v1.json").read_text())
+    quote, signature = (
+        TpmQuote.parse(bytes.fromhex(said["message"])),
+        bytes.fromhex(said["signature"]),
+    )
+    values = {number: bytes.fromhex(value) for number, value in enumerate(said["pcrs"])}
+    machine = RuntimeData.parse(HclReport.parse((folder / "hcl-report.bin").read_bytes()).runtime)
+    verify_quote(quote, signature, machine.attestation_key, extra_data=CHALLENGE, values=values)
+    assert (
+        (folder / "quote.bin").read_bytes()[8:].startswith(signature)
+    )  # the same, as others encode it
+    with pytest.raises(EvidenceRefused) as refusal:
+        TpmQuote.parse((folder / "quote.bin").read_bytes()[:MAX_QUOTE_BYTES])
+    assert refusal.value.failed_check == "tpm_quote_format"
+    if machine != real.runtime:
+        with pytest.raises(EvidenceRefused) as refusal:
+            verify_quote(
+                quote, signature, real.runtime.attestation_key, extra_data=CHALLENGE, values=values
+            )
+        assert refusal.value.failed_check == "tpm_quote_signature"
+
+
+def test_a_real_quote_of_a_machine_that_is_not_here_is_read_and_refused() -> None:
+    real, folder = vector("azure_snp_vtpm"), VECTORS / "azure_snp_vtpm"
+    quote = TpmQuote.parse((folder / "tpm-quote.msg").read_bytes())
+    assert quote.pcrs == (*range(8), 14)
+    with pytest.raises(EvidenceRefused) as refusal:
+        verify_quote(
+            quote,
+            (folder / "tpm-quote.sig").read_bytes(),
+            real.runtime.attestation_key,
+            extra_data=CHALLENGE,
+            values={number: real.values[number] for number in quote.pcrs},
+        )
+    assert refusal.value.failed_check == "tpm_quote_signature"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -15,6 +15,7 @@ _recognition = Of("attestation/recognition.py", "attestation/test_recognition.py
 _certificates = Of("attestation/snp/certificates.py", *_TESTS)
 _endorsement = Of("attestation/snp/endorsement.py", *_TESTS)
 _products = Of("attestation/snp/products.py", *_TESTS)
+_tsm = Of("attestation/tee/tsm.py", "attestation/test_tee_readers.py")
 _endorsements = Of("attestation/snp/endorsements.py", "attestation/snp/test_snp_tee.py")
 
 MUTATIONS = (
@@ -311,5 +312,17 @@ MUTATIONS = (
         "return checked_vcek(found, str(path))",
         "return found",
         "a file that is no certificate is sent to peers",
+    ),
+    _tsm(
+        "any-generation",
+        'whole = self._number(entry, "generation") == before + writes',
+        "whole = before >= 0 and writes > 0",
+        "a report over another process's data is taken for one's own",
+    ),
+    _tsm(
+        "any-provider",
+        "if provider != self._provider.encode():",
+        "if not provider:",
+        "a report of another kind of TEE is read as one of this",
     ),
 )

@@ -1,10 +1,19 @@
-"""Requests to device mapper, byte for byte as its header file lays them out."""
+"""Requests to device mapper, byte for byte as its header file lays them out; mounts of the host's disks."""
 
 from __future__ import annotations
 
+import errno
 import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 
 from coterie.guest.kernel import VerifiedRoot
+from tests.conftest import REPOSITORY
+
+OWN_MOUNTS = ("unshare", "--map-root-user", "--mount")
 
 ROOT = VerifiedRoot(b"\xab" * 32, 1000)
 
@@ -27,3 +36,18 @@ def test_the_table_names_digest_and_size_and_ends_the_machine_on_corruption() ->
         f"1 /dev/vda2 /dev/vda2 4096 4096 1000 1000 sha256 {'ab' * 32} - 1 panic_on_corruption"
     )
     assert len(load) % 8 == 0
+
+
+@pytest.mark.system
+def test_no_link_on_a_hosts_disk_is_followed(tmp_path: Path) -> None:
+    if subprocess.run((*OWN_MOUNTS, "true"), capture_output=True, check=False).returncode:
+        pytest.skip("this system gives no name space of mounts to a user")
+    done = subprocess.run(
+        (*OWN_MOUNTS, sys.executable, "-m", "tests.guest.mounting", str(tmp_path)),
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["plain", *[f"OSError {errno.ELOOP}"] * 4]
+    assert (tmp_path / "secret").read_text() == "the guest's own"

@@ -19,10 +19,13 @@ READ_ONLY: Final = 1
 NO_SUID: Final = 2
 NO_DEVICES: Final = 4
 NO_PROGRAMS: Final = 8
+NO_SYMLINKS: Final = 256
 BIND: Final = 4096
 MOVE: Final = 8192
 #: What is mounted for files of the host, or for scratch, holds neither programs nor devices.
 FILES_ONLY: Final = NO_SUID | NO_DEVICES | NO_PROGRAMS
+#: On the host's disks, a link could have the node read or overwrite what the guest itself has.
+HOSTS_FILES: Final = FILES_ONLY | NO_SYMLINKS
 
 _FINIT_MODULE = 313  # x86-64
 _COMPRESSED = 4

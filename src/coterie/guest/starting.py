@@ -90,12 +90,12 @@ def _mount_disks(disks: HostDisks, mounts: Mounts) -> None:
         kernel.mount(
             *("ext4", str(mounts.data)),
             source=f"/dev/{disks.data}",
-            flags=kernel.READ_ONLY | kernel.FILES_ONLY,
+            flags=kernel.READ_ONLY | kernel.HOSTS_FILES,
             data="noload",
         )
     if disks.state is not None:
         Path(_STATE).mkdir()
-        kernel.mount("ext4", _STATE, source=f"/dev/{disks.state}", flags=kernel.FILES_ONLY)
+        kernel.mount("ext4", _STATE, source=f"/dev/{disks.state}", flags=kernel.HOSTS_FILES)
         for folder in (mounts.out, mounts.memory):
             kept = Path(_STATE, folder.name)
             kept.mkdir(exist_ok=True)

@@ -15,7 +15,8 @@ from coterie.guest.disks import HostDisks, find_disks, purpose_of, unpack_inputs
 
 
 def archive(path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> Path:
-    with tarfile.open(path, "w:", format=tarfile.USTAR_FORMAT) as written:
+    # Like ustar, but for members that have headers of their own.
+    with tarfile.open(path, "w:", format=tarfile.PAX_FORMAT) as written:
         for member, content in members:
             member.size = len(content)
             written.addfile(member, io.BytesIO(content))
@@ -81,6 +82,16 @@ def link(name: str, target: str) -> tarfile.TarInfo:
     return info
 
 
+def extended(name: str, **headers: str) -> tarfile.TarInfo:
+    info = member(name)
+    info.pax_headers = headers
+    return info
+
+
+def sparse(name: str, octets: int, holes: str = "0,512") -> tarfile.TarInfo:
+    return extended(name, **{"GNU.sparse.map": holes, "GNU.sparse.size": str(octets)})
+
+
 @pytest.mark.parametrize(
     ("make", "expected", "seen"),
     [
@@ -103,6 +114,22 @@ def link(name: str, target: str) -> tarfile.TarInfo:
             lambda path: archive(path, (member("a", tarfile.CHRTYPE), b"")),
             "files and folders",
             "'a' is something else",
+        ),
+        (
+            # A file of 64 TiB with a hole, in an archive of a few bytes.
+            lambda path: archive(path, (sparse("a", 1 << 46), b"x" * 512)),
+            "files and folders",
+            "'a' is something else",
+        ),
+        (
+            lambda path: archive(path, (sparse("a", 512, "0,a"), b"x" * 512)),
+            "an archive of at most 64 MiB",
+            "invalid literal for int() with base 10: 'a'",
+        ),
+        (
+            lambda path: archive(path, (extended("a", path="b\0c"), b"")),
+            "an archive of at most 64 MiB",
+            "embedded null byte",
         ),
         (
             lambda path: archive(path, *((member(f"f{i}"), b"") for i in range(4))),

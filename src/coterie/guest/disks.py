@@ -98,7 +98,7 @@ def unpack_inputs(device: Path, folder: Path) -> None:
         with tarfile.open(fileobj=io.BytesIO(octets), mode="r:") as archive:
             for number, member in enumerate(archive):
                 _unpack(archive, member, number, folder)
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         raise _refused("an archive of at most 64 MiB", str(error)[:200]) from error
 
 
@@ -112,7 +112,8 @@ def _unpack(archive: tarfile.TarFile, member: tarfile.TarInfo, number: int, fold
     if member.isdir():
         target.mkdir(parents=True, exist_ok=True)
         return
-    content = archive.extractfile(member) if member.isreg() else None
+    plain = member.isreg() and not member.issparse()  # a hole has any size
+    content = archive.extractfile(member) if plain else None
     if content is None:
         raise _refused("files and folders", f"{member.name!r} is something else"[:200])
     octets = content.read()

@@ -125,6 +125,21 @@ def test_without_the_optional_packages_it_says_how_to_get_them(
 
 
 @pytest.mark.system
+def test_a_variable_that_opentelemetry_does_not_take_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many")
+    contract = agreed()
+    with (
+        pytest.raises(EnvironmentUnfit) as refused,
+        sending_traces(contract, contract.nodes[0], "http://127.0.0.1:4318"),
+    ):
+        pass
+    assert "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT" in refused.value.seen
+    assert refused.value.expected == "variables OTEL_... whose values it takes"
+    assert refused.value.remedy == "correct the variable, or leave out --traces-to"
+
+
 def test_a_node_without_traces_loads_nothing_for_them() -> None:
     code = (
         "import sys, coterie.nodes.starting, coterie.nodes.server_node, coterie.nodes.traces;"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -66,17 +66,26 @@ def sending_traces(contract: Contract, node: Node, url: str) -> Iterator[NodeTra
 
     Raises:
         ContractInvalid: As ``check_traces``.
-        EnvironmentUnfit: The optional packages are not installed.
+        EnvironmentUnfit: The optional packages are not installed, or refuse their variables.
     """
     check_traces(contract, url)
-    try:
-        from coterie.nodes.otlp import collected
-    except ImportError as error:
-        raise EnvironmentUnfit(
-            "traces cannot be sent from here",
-            expected="the optional packages of coterie[traces]",
-            seen=f"no module named {error.name}",
-            remedy="pip install 'coterie[traces]', or leave out --traces-to",
-        ) from error
-    with collected(contract, node, url) as traces:
+    with ExitStack() as stack:
+        try:
+            from coterie.nodes.otlp import collected
+
+            traces = stack.enter_context(collected(contract, node, url))
+        except ImportError as error:
+            raise EnvironmentUnfit(
+                "traces cannot be sent from here",
+                expected="the optional packages of coterie[traces]",
+                seen=f"no module named {error.name}",
+                remedy="pip install 'coterie[traces]', or leave out --traces-to",
+            ) from error
+        except ValueError as error:  # by its variables for limits, which it reads itself
+            raise EnvironmentUnfit(
+                "OpenTelemetry cannot be set up here",
+                expected="variables OTEL_... whose values it takes",
+                seen=str(error)[:200],
+                remedy="correct the variable, or leave out --traces-to",
+            ) from error
         yield traces

@@ -122,8 +122,8 @@ def test_a_run_trains_the_model_of_one_kind_and_its_receipt_is_accepted(
 @pytest.mark.parametrize(
     ("party", "shown", "wanted"),
     [
-        ("acme", "a simulated Azure guest above SNP", "a simulated SNP guest"),
-        ("bolt", "a simulated SNP guest", "a simulated Azure guest above SNP"),
+        ("acme", "an Azure guest above SEV-SNP", "a simulated SNP guest"),
+        ("bolt", "SEV-SNP", "a simulated Azure guest above SNP"),
     ],
 )
 def test_a_worker_in_the_kind_of_the_other_worker_is_refused(
@@ -142,7 +142,7 @@ def test_a_worker_in_the_kind_of_the_other_worker_is_refused(
     refused = server.wait_event("Refused")
     assert refused["error"] == "EvidenceRefused"
     assert (
-        f"[tee_kind] the evidence is from {shown}: it proves nothing; "
+        f"[tee_kind] the evidence is from {shown}, real or simulated; "
         f"expected: from {wanted}: it proves nothing; "
     ) in str(refused["reason"])
 

@@ -124,7 +124,6 @@ def test_without_the_optional_packages_it_says_how_to_get_them(
     assert refused.value.remedy == "pip install 'coterie[traces]', or leave out --traces-to"
 
 
-@pytest.mark.system
 def test_a_variable_that_opentelemetry_does_not_take_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -140,6 +139,7 @@ def test_a_variable_that_opentelemetry_does_not_take_is_named(
     assert refused.value.remedy == "correct the variable, or leave out --traces-to"
 
 
+@pytest.mark.system
 def test_a_node_without_traces_loads_nothing_for_them() -> None:
     code = (
         "import sys, coterie.nodes.starting, coterie.nodes.server_node, coterie.nodes.traces;"

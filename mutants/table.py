@@ -20,6 +20,7 @@ from mutants.in_snp import MUTATIONS as SNP
 from mutants.in_snp_policies import MUTATIONS as SNP_POLICIES
 from mutants.in_start import MUTATIONS as START
 from mutants.in_tensorflow_calls import MUTATIONS as TENSORFLOW_CALLS
+from mutants.in_traces import MUTATIONS as TRACES
 from mutants.in_training import MUTATIONS as TRAINING
 from mutants.in_vouchers import MUTATIONS as VOUCHERS
 from mutants.in_vtpm import MUTATIONS as VTPM
@@ -41,6 +42,7 @@ TABLE = (
     *KEYSERVER,
     *SEALING,
     *METRICS,
+    *TRACES,
     *START,
     *TENSORFLOW_CALLS,
     *KINDS,

@@ -7,7 +7,7 @@ raises is a finding, and so is an accepted input that breaks what the target ass
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from coterie.attestation.appraiser import assess
+from coterie.attestation.authentic import AnyCollateral, AnyQuote
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.endorsed.document import read_endorsement
 from coterie.attestation.endorsed.signature import verify_signature
@@ -192,13 +193,19 @@ def snp(data: bytes) -> None:
         parsed = parse_snp_quote(data)
     except EvidenceRefused:
         return
+    _check_judged(data, parsed, SNP_COLLATERAL, SNP_QUOTES)
+
+
+def _check_judged(
+    data: bytes, parsed: AnyQuote, collateral: AnyCollateral, genuine: Collection[bytes]
+) -> None:
     assert parsed.canonical == data
     with suppress(EvidenceRefused):
         parsed.platform()
     kind = parsed.kind
-    outcome = assess(data, SNP_COLLATERAL, kind=kind, root=root_for(kind), policies=(), at=AT)
+    outcome = assess(data, collateral, kind=kind, root=root_for(kind), policies=(), at=AT)
     # Everything in it is signed, or has one encoding.
-    assert outcome.verdict is None or data in SNP_QUOTES
+    assert outcome.verdict is None or data in genuine
 
 
 def endorsement(data: bytes) -> None:
@@ -229,14 +236,8 @@ def vtpm(data: bytes) -> None:
         parsed = parse_vtpm_quote(data)
     except EvidenceRefused:
         return
-    assert parsed.canonical == data
-    with suppress(EvidenceRefused):
-        parsed.platform()
-    kind = parsed.kind
     collateral = TDX_COLLATERAL if isinstance(parsed.hardware, Quote) else SNP_COLLATERAL
-    outcome = assess(data, collateral, kind=kind, root=root_for(kind), policies=(), at=AT)
-    # Everything in it is signed, or has one encoding.
-    assert outcome.verdict is None or data in VTPM_QUOTES
+    _check_judged(data, parsed, collateral, VTPM_QUOTES)
 
 
 def certificate(data: bytes) -> None:
